@@ -1,0 +1,58 @@
+"""Checks of arguments. Each raises `ConfigError` that names the argument, what was given, and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from grmrewards.errors import ConfigError
+
+
+def whole(name: str, value: Any, *, least: int = 1, optional: bool = False) -> Any:
+    """`value` if it is a whole number of at least `least` (or None where `optional`)."""
+    if optional and value is None:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name}={value!r}; allowed is a whole number of at least {least}{' or None' * optional}.")
+    return value
+
+
+def number(name: str, value: Any, *, least: float, most: float = math.inf, optional: bool = False) -> Any:
+    """`value` if it is a finite number in [least, most] (or None where `optional`)."""
+    if optional and value is None:
+        return value
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or not least <= value <= most
+    ):
+        upper = f" and at most {most:g}" if most < math.inf else ""
+        raise ConfigError(f"{name}={value!r}; allowed is a number of at least {least:g}{upper}{' or None' * optional}.")
+    return value
+
+
+def one_of(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """`value` if it is one of `allowed`."""
+    if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
+        raise ConfigError(f"{name}={value!r}; allowed are {', '.join(map(repr, allowed))}.")
+    return value
+
+
+def word(name: str, value: Any) -> Any:
+    """`value` if it is a text that is not blank, or None."""
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise ConfigError(f"{name}={value!r}; allowed is a text that is not empty, or None.")
+    return value
+
+
+def judge(name: str, value: Any) -> Any:
+    """`value` if it has the two methods of a judge."""
+    for method in ("generate", "choice_logprobs"):
+        if isinstance(value, type) or not callable(getattr(value, method, None)):
+            raise ConfigError(
+                f"{name}={value!r} has no method {method!r}; allowed is an OpenAIJudge, a TransformersJudge or an object "
+                "of your own with generate() and choice_logprobs()."
+            )
+    return value

@@ -1,0 +1,130 @@
+"""Asking a judge: once, again where the answer cannot be read, never longer than the call may last.
+
+The judge retries what failed on the way; here, answers that came and cannot be used are asked for again under another
+seed. What is lost in the end is a `Vote` with the reason, so that a family sees every outcome and none is a number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from grmrewards.errors import ContextOverflow, JudgeError, ParseError, TransportError
+from grmrewards.types import CALL, Call, Judge, Message, Reply, Vote
+
+T = TypeVar("T")
+REASK_TEMPERATURE = 0.7  # a greedy judge would only repeat itself
+
+
+async def ask(
+    judge: Judge,
+    messages: Sequence[Message],
+    read: Callable[[Reply], T],
+    *,
+    n: int = 1,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    seed: int = 0,
+    reasks: int = 2,
+) -> list[Vote[T]]:
+    """`n` votes: the usable ones first, then the lost ones with their reasons."""
+    call = CALL.get() or Call()
+    usable: list[Vote[T]] = []
+    lost: list[Vote[T]] = []
+    for round_ in range(1 + reasks):
+        wanted = n - len(usable)
+        hotter = temperature if not round_ or temperature is None else max(temperature, REASK_TEMPERATURE)
+        sampling = {
+            "n": wanted,
+            "temperature": hotter,
+            "max_tokens": max_tokens,
+            "seed": None if hotter == 0 else seed + round_,
+        }
+        try:
+            replies = await _within(call, judge.generate(messages, **_accepted(judge.generate, sampling)))
+        except JudgeError as error:
+            lost = [_lost(call, error) for _ in range(wanted)]
+            break
+        votes = [_read(call, reply, read) for reply in replies[:wanted]]
+        usable += [vote for vote in votes if not vote.error]
+        lost = [vote for vote in votes if vote.error]
+        lost += [Vote[T](None, None, "the judge gave fewer answers than were asked for")] * (
+            n - len(usable) - len(lost)
+        )
+        if not lost:
+            break
+    call.failures.update(vote.error.partition(":")[0] for vote in lost)
+    return usable + lost
+
+
+async def choose(judge: Judge, messages: Sequence[Message], choices: Sequence[str]) -> Vote[tuple[float, ...]]:
+    """One vote whose value is the log-probability of each choice, summed over its tokens."""
+    call = CALL.get() or Call()
+    try:
+        per_token = await _within(call, judge.choice_logprobs(messages, choices))
+        value = tuple(math.fsum(logprobs) if -math.inf not in logprobs else -math.inf for logprobs in per_token)
+        if len(value) != len(choices) or any(math.isnan(v) for v in value) or max(value) == -math.inf:
+            raise ParseError(f"no usable log-probabilities for {list(choices)}: {per_token}")
+    except JudgeError as error:
+        vote: Vote[tuple[float, ...]] = _lost(call, error)
+        call.counts["unusable"] += isinstance(error, ParseError)
+        call.failures[vote.error.partition(":")[0]] += 1
+        return vote
+    call.counts["usable"] += 1
+    return Vote(value, Reply(" ".join(f"{c}={math.exp(v):.3f}" for c, v in zip(choices, value, strict=True))))
+
+
+async def _within(call: Call, answer: Awaitable[T]) -> T:
+    """The answer, if it comes before the call's deadline; what went wrong on the way as a `JudgeError`."""
+    call.requests += 1
+    try:
+        async with asyncio.timeout_at(call.deadline):
+            return await answer
+    except TimeoutError as error:
+        call.counts["requests_lost"] += 1
+        raise TransportError("the deadline of the call passed") from error
+    except OSError as error:
+        call.counts["requests_lost"] += 1
+        raise TransportError(f"{type(error).__name__}: {error}") from error
+    except TransportError:
+        call.counts["requests_lost"] += 1
+        raise
+    except ContextOverflow:
+        call.counts["overflows"] += 1
+        raise
+
+
+def _read(call: Call, reply: Reply, read: Callable[[Reply], T]) -> Vote[T]:
+    call.prompt_tokens += reply.prompt_tokens
+    call.completion_tokens += reply.completion_tokens
+    try:
+        value = read(reply)
+    except ParseError as error:
+        call.counts["unusable"] += 1
+        return Vote(None, reply, str(error))
+    call.counts["usable"] += 1
+    return Vote(value, reply)
+
+
+def _lost(call: Call, error: JudgeError) -> Vote[Any]:
+    return Vote(None, None, str(error) or type(error).__name__)
+
+
+def _accepted(generate: Callable[..., Any], sampling: dict[str, Any]) -> dict[str, Any]:
+    """The keywords that differ from their default and that this judge takes: one that takes none decides for itself."""
+    names = _keywords(getattr(generate, "__func__", generate))
+    given = {name: value for name, value in sampling.items() if value is not None and (name, value) != ("n", 1)}
+    return {name: value for name, value in given.items() if names is None or name in names}
+
+
+@functools.lru_cache(maxsize=64)
+def _keywords(function: Callable[..., Any]) -> frozenset[str] | None:
+    """The names of its parameters; None where it takes any keyword."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in parameters)

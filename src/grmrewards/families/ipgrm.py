@@ -1,0 +1,130 @@
+"""IP-GRM: principles from the question alone, then each response judged by them (arXiv 2602.10019).
+
+A judge that writes its criteria with a response in view writes criteria that favour it (principle drift). IP-GRM
+factorises: `P ~ p(P | q)` once a prompt, then `J, r ~ p(J, r | q, P, y)` for each of its G responses, so that
+I(P; y | q) = 0 by construction. One call a prompt for the principles, kept in a cache, and one a response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from grmrewards import arguments, parsing, scoring
+from grmrewards.errors import JudgeError, ParseError
+from grmrewards.principles import PrincipleCache, cache_key
+from grmrewards.prompts import Template
+from grmrewards.reward import Reward
+from grmrewards.rollouts import distinct
+from grmrewards.runner import together
+from grmrewards.types import CALL, Group, Judge, Reply
+
+FAR = 0.5  # points between the boxed score and the recomputed one that are worth an alarm
+
+
+class IPGRMReward(Reward):
+    """Scores 1 to 10 by principles that never saw a response. G + 1 calls a group, G with cached principles.
+
+    Args:
+        judge: Judges the responses, and writes the principles unless `principles_judge` is given.
+        votes: Judgements a response, averaged over the usable ones.
+        combine: "boxed" takes the judge's own final number, as published; "weighted" recomputes the weighted mean of its
+            criterion scores; "auto" recomputes it where the judge gave all parts, else takes the box.
+        cache_dir: A folder that keeps principles over runs and shares them between processes.
+        principles_judge: A stronger judge for the principles alone.
+        principles_template: The prompt for the principles, with `{question}`.
+        **shared: The arguments of `Reward`. A dataset column `principles` has priority over writing any.
+
+    >>> from grmrewards import ScriptedJudge
+    >>> def reply(messages):
+    ...     asks_for_principles = "[The Begin of Response]" not in messages[0].content
+    ...     if asks_for_principles:
+    ...         return "Evaluation Principles:\\n1. [Right] (Weight: 100%): is it right?"
+    ...     return r"Score: \\boxed{10}"
+    >>> IPGRMReward(ScriptedJudge(reply))(prompts=["1+1?"] * 2, completions=["2", "two"])
+    [1.0, 1.0]
+    """
+
+    family: ClassVar[str] = "ipgrm"
+    score_range: ClassVar[tuple[float, float]] = (1.0, 10.0)
+    marks: ClassVar[tuple[str, ...]] = ("question", "principles", "response")
+
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        votes: int = 1,
+        combine: Literal["boxed", "weighted", "auto"] = "boxed",
+        cache_dir: str | Path | None = None,
+        principles_judge: Judge | None = None,
+        principles_template: str | Path | None = None,
+        **shared: Any,
+    ) -> None:
+        self.votes = arguments.whole("votes", votes)
+        self.combine = arguments.one_of("combine", combine, ("boxed", "weighted", "auto"))
+        self.principles_judge = arguments.judge("principles_judge", principles_judge or judge)
+        self.principles_template = Template(principles_template or "ipgrm_principles", required=("question",))
+        self.cache = PrincipleCache(cache_dir)
+        super().__init__(judge, **shared)
+
+    def judges(self) -> list[Judge]:
+        return [self.judge] if self.principles_judge is self.judge else [self.judge, self.principles_judge]
+
+    async def score(self, group: Group) -> list[float | None]:
+        principles = await self.principles(group)
+        self.note("principles", range(len(group.responses)), principles)
+        firsts, places = distinct(group.responses)
+        same = [[i for i, place in enumerate(places) if place == p] for p in range(len(firsts))]
+        scores = await together(self._judge(group, rows, principles) for rows in same)
+        return [scores[place] for place in places]
+
+    async def principles(self, group: Group) -> str:
+        """The principles of a prompt: the dataset's, the cache's, or new ones. Raises `JudgeError` if none can be had."""
+        given = next((group.columns[name][0] for name in ("principles", "principals") if name in group.columns), None)
+        if given:
+            return str(given)
+        messages = self.messages(group, template=self.principles_template, reference=None)
+        key = cache_key(
+            judge=str(getattr(self.principles_judge, "model", type(self.principles_judge).__name__)),
+            template=self.principles_template.digest,
+            temperature=0.0,
+            messages=[(message.role, message.content) for message in messages],
+        )
+        return await self.cache.get(key, lambda: self._write_principles(messages))
+
+    async def _write_principles(self, messages: Sequence[Any]) -> str:
+        (vote,) = await self.ask(
+            messages, parsing.principles_text, judge=self.principles_judge, temperature=0.0, kind="written principles"
+        )
+        if vote.value is None:
+            raise JudgeError(f"no principles: {vote.error}")
+        return vote.value
+
+    async def _judge(self, group: Group, rows: Sequence[int], principles: str) -> float | None:
+        """The mean vote on the response that stands at `rows` (equal texts are judged once)."""
+        messages = self.messages(group, row=rows[0], principles=principles, response=group.responses[rows[0]])
+        votes = await self.ask(
+            messages,
+            lambda reply: self._read(reply, principles),
+            n=self.votes,
+            temperature=0.0 if self.votes == 1 else 1.0,
+            about=rows,
+        )
+        return scoring.mean_over_votes([[vote.value] for vote in votes if vote.value is not None], 1)[0]
+
+    def _read(self, reply: Reply, principles: str) -> float:
+        low, high = self.score_range
+        (boxed,) = parsing.boxed_scores(reply, 1, low=low, high=high)
+        if self.combine == "boxed":
+            return boxed
+        weights = parsing.weights(principles)
+        scores = parsing.criterion_scores(reply.text, low=low, high=high)
+        if not weights or len(weights) != len(scores):
+            if self.combine == "auto":
+                return boxed
+            raise ParseError(f"{len(weights)} weights and {len(scores)} criterion scores: no weighted mean")
+        weighted = scoring.weighted_average(weights, scores)
+        if (call := CALL.get()) is not None:
+            call.counts["boxed_far_from_weighted"] += abs(boxed - weighted) > FAR
+        return weighted

@@ -1,0 +1,1 @@
+"""Judges: an endpoint, a local model, and a scripted one for tests."""

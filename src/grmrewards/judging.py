@@ -1,0 +1,118 @@
+"""One call of a reward, on the event loop: all groups at once, each to scores or to reasons, within the deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+
+from tqdm import tqdm
+
+from grmrewards.errors import ConfigError, JudgeError
+from grmrewards.rollouts import Rollout, group_of
+from grmrewards.runner import together
+from grmrewards.types import CALL, Call, Group, Judge
+
+GRACE = 1.0  # seconds beyond the deadline in which a family may hand in what it has
+
+Score = Callable[[Group], Awaitable[Sequence[float | None]]]
+Notes = dict[str, dict[int, list[str]]]
+
+
+@dataclass
+class Batch:
+    """The rows of one call, their groups, and what came of them: scores (None: unscored) and notes by row."""
+
+    rows: list[Rollout]
+    groups: list[list[int]]
+    step: int | None = None
+    scores: list[float | None] = field(default_factory=list)
+    notes: Notes = field(default_factory=dict)
+    call: Call = field(default_factory=Call)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The group that is being judged: the batch's rows of its responses, and where notes about them go."""
+
+    batch: Batch
+    rows: Sequence[int]
+
+
+JUDGING: ContextVar[Judging | None] = ContextVar("grmrewards_judging", default=None)
+
+
+class _Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
+    monitor_interval = 0  # no thread of its own
+
+
+async def judge_batch(
+    batch: Batch, score: Score, *, judges: Sequence[Judge], seconds: float | None, floor: float, name: str
+) -> None:
+    """Fill `batch.scores`. An error that is no `JudgeError` cancels the other groups and is raised."""
+    now = asyncio.get_running_loop().time()
+    batch.call.deadline = None if seconds is None else now + seconds
+    batch.scores = [None if row.response else floor for row in batch.rows]
+    CALL.set(batch.call)
+    async with AsyncExitStack() as stack:
+        for judge in judges:
+            if isinstance(judge, AbstractAsyncContextManager):
+                await stack.enter_async_context(judge)
+        with _Progress(total=len(batch.groups), desc=name, unit="group", delay=5, leave=False, disable=None) as bar:
+
+            async def one(group: list[int]) -> None:
+                await _judge_group(batch, [i for i in group if batch.rows[i].response], score)
+                bar.update()
+
+            await together(one(group) for group in batch.groups)
+
+
+async def _judge_group(batch: Batch, answered: list[int], score: Score) -> None:
+    """Score the responses of one group that are answers at all; not answering was the policy's act, not the judge's."""
+    if not answered:
+        return
+    JUDGING.set(Judging(batch, answered))
+    group = group_of(batch.rows, answered)
+    scores = await _scores(batch.call, group, score)
+    for row, value in zip(answered, scores, strict=True):
+        batch.scores[row] = value
+    if batch.call.counts["overflows"] and not any(s is not None for s in scores):
+        await _check_that_an_empty_response_fits(batch.call, group, score)
+
+
+async def _scores(call: Call, group: Group, score: Score) -> list[float | None]:
+    """What the family says, checked: one finite number or None for each response."""
+    limit = None if call.deadline is None else call.deadline + GRACE
+    try:
+        async with asyncio.timeout_at(limit):
+            scores = list(await score(group))
+    except TimeoutError:
+        call.failures["the deadline of the call passed"] += len(group.responses)
+        return [None] * len(group.responses)
+    except JudgeError as error:
+        call.failures[str(error).partition(":")[0]] += len(group.responses)
+        return [None] * len(group.responses)
+    if len(scores) != len(group.responses):
+        raise ConfigError(f"score() returned {len(scores)} scores for {len(group.responses)} responses.")
+    return [_finite(call, value) for value in scores]
+
+
+def _finite(call: Call, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        call.failures["a score that is not finite"] += 1
+        return None
+    return None if value is None else float(value)
+
+
+async def _check_that_an_empty_response_fits(call: Call, group: Group, score: Score) -> None:
+    """A response that is too long is the policy's act; a prompt that leaves no room for any is a mistake in the set-up."""
+    before = call.counts["overflows"]
+    await _scores(call, replace(group, responses=("",) * len(group.responses)), score)
+    if call.counts["overflows"] > before:
+        raise ConfigError(
+            "the prompt does not fit into the judge's context window even with an empty response. Shorten the "
+            "prompts or the template, or choose a judge with a larger window."
+        )

@@ -1,0 +1,116 @@
+"""The principle cache: what a judge wrote for a prompt is written once, and all that ask get the same text.
+
+In memory for the life of the reward; with a folder, also one JSON file a key, shared by processes and runs. A file is
+written beside its place and linked into it, so it is whole or absent, and the first writer wins: everyone returns the
+winner's text. Only principles that could be read are ever stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+
+
+def cache_key(**parts: Any) -> str:
+    """A key that changes with anything that decides the principles: judge, template, sampling, question.
+
+    >>> cache_key(question="a") == cache_key(question="a"), cache_key(question="a") == cache_key(question="b")
+    (True, False)
+    """
+    canonical = json.dumps({"v": VERSION, **parts}, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class PrincipleCache:
+    """Principles by key. Its pickle carries the folder alone."""
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self._memory: dict[str, str] = {}
+        self._writing: dict[str, asyncio.Lock] = {}
+
+    async def get(self, key: str, write: Callable[[], Awaitable[str]]) -> str:
+        """The text of `key`, from `write` if nobody has it. Groups that ask at once wait for one call; errors pass through."""
+        if key in self._memory:
+            return self._memory[key]
+        async with self._writing.setdefault(key, asyncio.Lock()):
+            if key not in self._memory:
+                stored = self._load(key)
+                self._memory[key] = stored if stored is not None else self._store(key, await write())
+        self._writing.pop(key, None)
+        return self._memory[key]
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def _path(self, key: str) -> Path | None:
+        return None if self.folder is None else self.folder / f"{key}.json"
+
+    def _load(self, key: str) -> str | None:
+        """The stored text; None where there is no file, or one that is not ours."""
+        path = self._path(key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        fits = isinstance(entry, dict) and entry.get("key") == key and isinstance(entry.get("principles"), str)
+        return entry["principles"] if fits else None
+
+    def _store(self, key: str, text: str) -> str:
+        """Write `text` unless another process was first, and return what is stored. A failing disk is one warning."""
+        path = self._path(key)
+        if path is None:
+            return text
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _put_if_absent(path, json.dumps({"v": VERSION, "key": key, "principles": text}))
+        except OSError as error:
+            warnings.warn(
+                f"principles are kept in memory only: {path.parent} cannot be written ({error}).", stacklevel=2
+            )
+            return text
+        return self._load(key) or text
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]  # unpickling is a fresh start
+
+
+def _put_if_absent(path: Path, text: str) -> None:
+    """Put a whole file at `path` unless a readable one stands there. Without hard links the last writer wins."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            if not _is_json(path):
+                os.replace(beside, path)
+        except OSError:  # a file system without hard links
+            os.replace(beside, path)
+    finally:
+        Path(beside).unlink(missing_ok=True)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True

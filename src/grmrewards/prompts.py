@@ -1,0 +1,160 @@
+"""Prompts as files, filled in one pass, with everything that is filled in made harmless.
+
+A template is text with three kinds of marks, each for a known name only, so that other braces stay as they are:
+
+    {response}                      replaced by the value
+    {?reference}...{/reference}     kept only where the value is given
+    {responses}                     the group, each between "[The Begin of Response i]" and "[The End of Response i]"
+
+Values are inserted once and never scanned again: a response that holds "{question}" stays what it is. Where a value
+holds one of the template's own markers or a control token of a chat format, a backslash is inserted after the first
+character. Insertion, because a deletion could join two halves to a new token; a visible character, because normalisers
+of tokenizers drop invisible ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from grmrewards.errors import ConfigError
+
+NAMES = ("question", "system", "reference", "criteria", "principles", "response", "responses", "answer_a", "answer_b")
+RESPONSE_HEAD, RESPONSE_TAIL = "[The Begin of Response {i}]\n", "\n[The End of Response {i}]\n"
+
+_MARK = re.compile(r"\{([?/]?)(" + "|".join(NAMES) + r")\}")
+
+# What a template sets its parts apart with: a bracketed or hashed heading on its own line, a tag.
+_MARKER = re.compile(r"^\[[^\]\n]+\](?=\n|$)|^#+ [^\n]+ #+(?=\n|$)|^#\w+:|</?[A-Za-z_]+>", re.MULTILINE)
+
+# Control tokens of the chat formats in use, for judges whose tokenizer is out of sight (B2-31).
+_CONTROL = (
+    r"<(?=[|｜][^\s<>|｜][^<>|｜]{0,63}[|｜]>)",
+    r"<(?=/?(?:think|tool_call|tool_response|start_of_turn|end_of_turn|bos|eos|pad|unk|s)>)",
+    r"<(?=\|?turn\|?>)",
+    r"\[(?=/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\])",
+    r"<(?=</?SYS>>)",
+)
+# Spaces of every kind and characters without width, with which a marker may be typed to slip through (B2-29).
+_GAP = "[\\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
+
+
+class Piece(NamedTuple):
+    """A stretch of fixed text, or (`name`) the place of a value; `block` names the optional block it stands in."""
+
+    text: str
+    name: str
+    block: str
+
+
+class Template:
+    """A prompt template.
+
+    `source` is a text with marks, the path of a file, or the name of one of ours ("ipgrm", "ipgrm_principles",
+    "listwise", "irpm", "gram"). `required` names the marks that must occur. Raises `ConfigError` otherwise.
+
+    >>> Template("Q: {question}\\nA: {response}", required=("response",)).fill(question="1+1?", response="2")
+    'Q: 1+1?\\nA: 2'
+    """
+
+    def __init__(self, source: str | Path, *, required: Sequence[str] = ()) -> None:
+        self.text = _load(source)
+        self.digest = hashlib.sha256(self.text.encode()).hexdigest()
+        self.pieces = tuple(_pieces(self.text))
+        self.markers = tuple(dict.fromkeys(m for p in self.pieces for m in _MARKER.findall(p.text)))
+        names = {piece.name for piece in self.pieces if piece.name}
+        if missing := [name for name in required if name not in names]:
+            raise ConfigError(
+                f"template={self.text[:60]!r} lacks {_braced(missing)}; it has {_braced(sorted(names)) or 'no marks'}. "
+                f"A template is a text or the path of a file with the marks {_braced(required)}."
+            )
+        if "responses" in names:
+            self.markers += (RESPONSE_HEAD.strip(), RESPONSE_TAIL.strip())
+
+    def fill(self, *, control_tokens: Sequence[str] = (), **values: str | Sequence[str] | None) -> str:
+        """The prompt, with `control_tokens` (those of the judge's tokenizer) made harmless beside the known ones."""
+        guard = _guard(self.markers, tuple(control_tokens))
+
+        def text_of(piece: Piece) -> str:
+            value = values.get(piece.name) if piece.name else piece.text
+            if not piece.name or value is None:
+                return piece.text
+            if isinstance(value, str):
+                return guard.sub(_break, value)
+            return "".join(
+                RESPONSE_HEAD.format(i=i) + guard.sub(_break, response) + RESPONSE_TAIL.format(i=i)
+                for i, response in enumerate(value, 1)
+            )
+
+        return "".join(text_of(piece) for piece in self.pieces if not piece.block or values.get(piece.block))
+
+
+def neutralise(text: str, *, markers: Sequence[str] = (), control_tokens: Sequence[str] = ()) -> str:
+    r"""`text` with a backslash inside each control token and marker. Text without any comes back unchanged.
+
+    >>> neutralise("ok<|im_end|>")
+    'ok<\\|im_end|>'
+    """
+    return _guard(tuple(markers), tuple(control_tokens)).sub(_break, text)
+
+
+def _load(source: str | Path) -> str:
+    """The text of a template: ours by name, a file by path, or the text itself."""
+    if isinstance(source, str) and re.fullmatch(r"[a-z_]+", source):
+        ours = resources.files("grmrewards") / "prompts" / f"{source}.txt"
+        if ours.is_file():
+            return ours.read_text(encoding="utf-8").removesuffix("\n")
+    if isinstance(source, str) and ("\n" in source or "{" in source):
+        return source
+    if not Path(source).is_file():
+        raise ConfigError(f"template={str(source)!r} is neither a file nor a text with marks such as {{question}}.")
+    return Path(source).read_text(encoding="utf-8").removesuffix("\n")
+
+
+def _pieces(text: str) -> Iterator[Piece]:
+    """Cut a template at its marks. Raises `ConfigError` for optional blocks that are not opened and closed in turn."""
+    block = ""
+    at = 0
+    for mark in _MARK.finditer(text):
+        kind, name = mark.groups()
+        if (kind == "?" and block) or (kind == "/" and block != name):
+            raise ConfigError(f"template: {mark[0]} at character {mark.start()} stands where block {block!r} is open.")
+        if mark.start() > at:
+            yield Piece(text[at : mark.start()], "", block)
+        if not kind:
+            yield Piece("", name, block)
+        block = {"?": name, "/": "", "": block}[kind]
+        at = mark.end()
+    if block:
+        raise ConfigError(f"template: optional block {{?{block}}} is never closed with {{/{block}}}.")
+    if at < len(text):
+        yield Piece(text[at:], "", "")
+
+
+def _braced(names: Sequence[str]) -> str:
+    return ", ".join("{" + name + "}" for name in names)
+
+
+def _break(match: re.Match[str]) -> str:
+    return match[0][0] + "\\" + match[0][1:]
+
+
+@functools.lru_cache(maxsize=64)
+def _guard(markers: tuple[str, ...], control_tokens: tuple[str, ...]) -> re.Pattern[str]:
+    """One linear pattern for all that must not stand in a value; each branch begins with a fixed character."""
+    typed = [_typed(marker) for marker in markers]
+    exact = [re.escape(token) for token in sorted(control_tokens, key=len, reverse=True) if len(token) > 1]
+    return re.compile("|".join([*typed, *exact, *_CONTROL]), re.IGNORECASE)
+
+
+def _typed(marker: str) -> str:
+    """A marker in any case, with gaps of any kind (or none) between its words, and any number in place of its own."""
+    words = re.findall(r"\{i\}|\w+|[^\w\s]", marker)
+    body = f"{_GAP}*".join(r"[0-9]+" if w == "{i}" or w.isdigit() else re.escape(w) for w in words[1:])
+    first = {"[": "[\\[［]"}.get(words[0], re.escape(words[0]))
+    return f"{first}{_GAP}*{body}"

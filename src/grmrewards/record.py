@@ -1,0 +1,36 @@
+"""The record: one JSON line for each judgement and each completion, on disk before the next one is asked for.
+
+A line is appended in one write to a file opened with O_APPEND, so that processes can share it and a killed run leaves at
+most one torn line, which the reader skips.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+
+
+def append(path: str | Path, entry: Mapping[str, Any]) -> None:
+    """Append `entry` as one line. Lone surrogates and non-finite numbers are written in a form that JSON allows."""
+    line = json.dumps({"v": VERSION, **entry}, ensure_ascii=True, default=str) + "\n"
+    with open(path, "ab", buffering=0) as file:
+        file.write(line.encode())
+
+
+def read(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The entries of a record, in order. A line that is no whole JSON object was cut by a kill and is skipped.
+
+    >>> [entry["reward"] for entry in read("run.jsonl") if entry["type"] == "completion"]  # doctest: +SKIP
+    """
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict):
+                yield entry

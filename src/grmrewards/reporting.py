@@ -1,0 +1,107 @@
+"""What a call leaves behind: record lines, a row of metrics, a column of critiques, one sentence in the log."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from grmrewards import record, rollouts, tally
+from grmrewards.judging import JUDGING, Batch
+from grmrewards.types import Message, Vote
+
+log = logging.getLogger("grmrewards")
+
+
+def record_votes(
+    path: str | Path | None,
+    name: str,
+    votes: Sequence[Vote[Any]],
+    messages: Sequence[Message],
+    about: Sequence[int],
+    kind: str,
+) -> None:
+    """One line a vote, as soon as it is known; the prompt by its hash, since all votes of a judgement share it."""
+    if path is None:
+        return
+    judging = JUDGING.get()
+    prompt = hashlib.sha256(repr(list(messages)).encode()).hexdigest()
+    for vote in votes:
+        entry = {
+            "type": "vote",
+            "time": time.time(),
+            "reward": name,
+            "step": judging.batch.step if judging else None,
+            "rows": [judging.rows[i] for i in about] if judging else list(about),
+            "kind": kind,
+            "prompt_sha256": prompt,
+            "text": vote.reply.text if vote.reply else None,
+            "reasoning": vote.reply.reasoning if vote.reply else None,
+            "value": vote.value,
+            "error": vote.error or None,
+        }
+        record.append(path, entry)
+
+
+def record_completions(path: str | Path | None, name: str, batch: Batch, rewards: Sequence[float | None]) -> None:
+    """One line a completion, when its call is finished: prompt, response, score, reward, and what the judge wrote."""
+    if path is None:
+        return
+    for i, (row, reward) in enumerate(zip(batch.rows, rewards, strict=True)):
+        entry = {
+            "type": "completion",
+            "time": time.time(),
+            "reward_name": name,
+            "step": batch.step,
+            "row": i,
+            "prompt": rollouts.question(row.prompt),
+            "response": row.response,
+            "score": batch.scores[i],
+            "reward": reward,
+            **{kind: "\n\n".join(texts.get(i, ())) for kind, texts in batch.notes.items()},
+        }
+        record.append(path, entry)
+
+
+def report(
+    name: str,
+    batch: Batch,
+    rewards: Sequence[float | None],
+    *,
+    top: float,
+    seconds: float,
+    log_extra: Callable[[str, list[Any]], None] | None,
+    log_metric: Callable[[str, float], None] | None,
+) -> None:
+    """Tell the trainer's log and ours. Columns and metrics carry the reward's name: two rewards must not share a key."""
+    unscored = sum(score is None for score in batch.scores)
+    lengths = [len(row.response) for row in batch.rows]
+    figures = tally.metrics(
+        rewards, batch.groups, unscored=unscored, lengths=lengths, top=top, call=batch.call, seconds=seconds
+    )
+    if log_metric:
+        for key, value in figures.items():
+            log_metric(f"{name}/{key}", value)
+    if log_extra:  # one text or None a row: TRL's table breaks on columns of mixed types or another length
+        critiques = batch.notes.get("critique", {})
+        log_extra(
+            f"{name}/critique", ["\n\n".join(critiques[i]) if i in critiques else None for i in range(len(rewards))]
+        )
+    log.info(
+        "%s: %d completions in %d groups, %d unscored%s; %d calls, %d tokens, %.1f s",
+        name,
+        len(rewards),
+        len(batch.groups),
+        unscored,
+        f" ({tally.reasons(batch.call)})" if batch.call.failures else "",
+        batch.call.requests,
+        figures["tokens"],
+        seconds,
+    )
+    if unscored:
+        log.warning(
+            "%s: %d of %d completions are unscored: %s", name, unscored, len(rewards), tally.reasons(batch.call)
+        )

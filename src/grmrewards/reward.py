@@ -1,0 +1,276 @@
+"""`Reward`: the callable that a trainer sees, and `ask`, the one way from a family to a judge.
+
+A family subclasses `Reward` and writes one method, `score(group)`, that reads like its paper. This class does what no
+family should repeat: rows and groups, empty answers, the deadline, counting, recording, and the rule that a failed
+judgement changes no preference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from grmrewards import arguments, asking, ranks, reporting, rollouts, scoring, tally
+from grmrewards.errors import JudgeOutage
+from grmrewards.judging import JUDGING, Batch, judge_batch
+from grmrewards.outage import FailureWindow
+from grmrewards.prompts import Template
+from grmrewards.runner import run
+from grmrewards.types import Group, Judge, Message, Reply, Vote
+
+T = TypeVar("T")
+
+ENDPOINT_DEADLINE = 600.0  # seconds
+TRAINED_FOR_A_TEMPLATE = ("ip-grm", "irpm", "gram-", "deepseek-grm")
+
+
+class Reward:
+    """Base of the four families: a reward function for TRL, `(prompts, completions, **columns) -> list of floats`.
+
+    Args:
+        judge: An object with the two methods of `Judge`.
+        name: The name in the trainer's logs; by default the family's, with a number where it is taken.
+        group_size: Responses a prompt (`num_generations`), so that a prompt that follows itself makes two groups.
+        group_key: A dataset column whose values tell the groups.
+        prompt_column: A dataset column with the question, where `prompts` are rendered templates.
+        reference_column: A dataset column with the right answer, shown to the judge.
+        answer_tag: Judge only what stands in the last `<tag>...</tag>`; a response without it gets the minimum.
+        max_response_chars: Cut the middle out of longer responses before they are judged.
+        scale: "unit" ([0, 1]), "raw" (the judge's own), "two_slope" ([-1, 2]), or an interval (low, high).
+        min_spread: Rewards of a group that lie within this distance, in reward units, are all given their mean.
+        on_failure: What an unscored completion gets: "group_mean", "none", "raise", or a number.
+        max_failures: The share of unscored completions, of the last 64 or of the call if larger, beyond which
+            `JudgeOutage` is raised.
+        deadline: Seconds for one call. None: 600 for an endpoint, no limit for a local judge.
+        log_path: A file that gets one JSON line for each judgement and each completion.
+        template: The prompt: a text, a path, or None for the family's own.
+        seed: Decides orders and sampling, together with the content that is judged.
+
+    Raises:
+        ConfigError: At construction for a wrong argument, at a call for a column that is not there.
+        FatalJudgeError: At a call, when the judge refuses for a reason that no retry mends.
+        JudgeOutage: At a call, when too large a share of completions is unscored.
+    """
+
+    family: ClassVar[str] = "reward"
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    marks: ClassVar[tuple[str, ...]] = ("question",)  # that its template must have
+    _names: ClassVar[weakref.WeakValueDictionary[str, Reward]] = weakref.WeakValueDictionary()
+
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        name: str | None = None,
+        group_size: int | None = None,
+        group_key: str | None = None,
+        prompt_column: str | None = None,
+        reference_column: str | None = None,
+        answer_tag: str | None = None,
+        max_response_chars: int | None = None,
+        scale: scoring.Scale = "unit",
+        min_spread: float = 0.0,
+        on_failure: scoring.OnFailure = "group_mean",
+        max_failures: float = 0.5,
+        deadline: float | None = None,
+        log_path: str | Path | None = None,
+        template: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.judge = arguments.judge("judge", judge)
+        self.group_size = arguments.whole("group_size", group_size, optional=True)
+        self.group_key = arguments.word("group_key", group_key)
+        self.prompt_column = arguments.word("prompt_column", prompt_column)
+        self.reference_column = arguments.word("reference_column", reference_column)
+        self.answer_tag = arguments.word("answer_tag", answer_tag)
+        self.max_response_chars = arguments.whole("max_response_chars", max_response_chars, optional=True)
+        self.scale = scoring.check_scale(scale)
+        self.min_spread = arguments.number("min_spread", min_spread, least=0.0)
+        self.on_failure = scoring.check_on_failure(on_failure)
+        self.failures = FailureWindow(arguments.number("max_failures", max_failures, least=0.0, most=1.0))
+        self.deadline = arguments.number("deadline", deadline, least=0.001, optional=True)
+        self.log_path = log_path
+        self.seed = arguments.whole("seed", seed, least=0)
+        self.template = Template(self.family if template is None else template, required=self.marks)
+        self.__name__ = self._unique(arguments.word("name", name) or self.family)
+        if template is None:
+            _warn_if_trained_for_another_template(judge)
+
+    async def score(self, group: Group) -> Sequence[float | None]:
+        """The scores of one group's G responses, in order and in `score_range`; None where none could be had."""
+        raise NotImplementedError(f"{type(self).__name__} must define `async def score(self, group)`.")
+
+    def judges(self) -> list[Judge]:
+        """The judges that a call uses; each that is an async context manager is entered once a call."""
+        return [self.judge]
+
+    def columns(self) -> list[str | None]:
+        """The dataset columns that this reward was told to read; None stands for those that it was not told."""
+        return [self.group_key, self.prompt_column, self.reference_column]
+
+    def __call__(
+        self,
+        /,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Any = None,
+        log_extra: Callable[[str, list[Any]], None] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        **kwargs: Any,
+    ) -> list[float | None]:
+        """One reward a completion, as trainers call it. `completion_ids` is taken because they pass it."""
+        started = time.monotonic()
+        batch = self._batch(prompts, completions, kwargs)
+        if not batch.rows:
+            return []
+        # Several processes: here their rows are gathered before they are judged, and sliced apart again after it.
+        ranks.require_whole_groups(len(batch.rows), self.group_size)
+        run(
+            judge_batch(
+                batch,
+                self.score,
+                judges=self.judges(),
+                seconds=self._seconds(),
+                floor=self.score_range[0],
+                name=self.__name__,
+            )
+        )
+        self.failures.check(batch.scores, batch.call, name=self.__name__)
+        rewards = self._rewards(batch)
+        reporting.record_completions(self.log_path, self.__name__, batch, rewards)
+        seconds = time.monotonic() - started
+        top = scoring.rescale(self.score_range[1], self.scale, low=self.score_range[0], high=self.score_range[1])
+        reporting.report(
+            self.__name__, batch, rewards, top=top, seconds=seconds, log_extra=log_extra, log_metric=log_metric
+        )
+        return rewards
+
+    # What a family works with
+
+    def messages(
+        self, group: Group, *, template: Template | None = None, row: int = 0, **values: str | Sequence[str] | None
+    ) -> list[Message]:
+        """The prompt for the judge: `template` filled with the group's question, system message, reference and `values`."""
+        reference = rollouts.answer(group.columns[self.reference_column][row]) if self.reference_column else None
+        text = (template or self.template).fill(
+            control_tokens=getattr(self.judge, "control_tokens", ()),
+            question=rollouts.question(group.prompt),
+            system=rollouts.system(group.prompt),
+            **{"reference": reference, **values},
+        )
+        return [Message("user", text)]
+
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        read: Callable[[Reply], T],
+        *,
+        n: int = 1,
+        judge: Judge | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        about: Sequence[int] = (),
+        kind: str = "critique",
+    ) -> list[Vote[T]]:
+        """`n` votes of the judge on one prompt: the usable ones first, then the lost ones with their reasons.
+
+        `read` turns a `Reply` into a value or raises `ParseError`; what it cannot use is asked for again. `about` gives
+        the responses of the group that the votes concern, `kind` what the texts are in log and record.
+        """
+        votes = await asking.ask(
+            judge or self.judge,
+            messages,
+            read,
+            n=n,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            seed=self.content_seed(messages),
+        )
+        self._keep(votes, messages, about, kind)
+        return votes
+
+    async def choose(
+        self, messages: Sequence[Message], choices: Sequence[str], *, about: Sequence[int] = ()
+    ) -> Vote[tuple[float, ...]]:
+        """One vote whose value is the log-probability of each of `choices` as the judge's next words."""
+        vote = await asking.choose(self.judge, messages, choices)
+        self._keep([vote], messages, about, "choice")
+        return vote
+
+    def note(self, kind: str, about: Sequence[int], text: str) -> None:
+        """Keep `text` with the responses `about` of the group being judged, for `log_extra` and the record."""
+        if judging := JUDGING.get():
+            for i in about:
+                judging.batch.notes.setdefault(kind, {}).setdefault(judging.rows[i], []).append(text)
+
+    def content_seed(self, content: object) -> int:
+        """A seed that depends on `seed` and on what is judged, never on the order or the process of the calls."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed} {content!r}".encode()).digest()[:4], "big") >> 1
+
+    # Before and after judging
+
+    def _batch(self, prompts: Sequence[Any], completions: Sequence[Any], kwargs: dict[str, Any]) -> Batch:
+        for name in filter(None, self.columns()):
+            rollouts.column(kwargs, name, len(completions))
+        rows = rollouts.rollouts(
+            prompts,
+            completions,
+            kwargs,
+            prompt_column=self.prompt_column,
+            answer_tag=self.answer_tag,
+            max_response_chars=self.max_response_chars,
+        )
+        groups = rollouts.groups(
+            rows, group_size=self.group_size, group_key=self.group_key, positional="environments" in kwargs
+        )
+        return Batch(rows, groups, step=getattr(kwargs.get("trainer_state"), "global_step", None))
+
+    def _seconds(self) -> float | None:
+        local = all(getattr(judge, "local", False) for judge in self.judges())
+        return self.deadline or (None if local else ENDPOINT_DEADLINE)
+
+    def _rewards(self, batch: Batch) -> list[float | None]:
+        if self.on_failure == "raise" and None in batch.scores:
+            raise JudgeOutage(
+                f"{self.__name__}: a completion is unscored (on_failure='raise'): {tally.reasons(batch.call)}"
+            )
+        low, high = self.score_range
+        rewards: list[float | None] = [None] * len(batch.rows)
+        for group in batch.groups:
+            scaled = [
+                None if (s := batch.scores[i]) is None else scoring.rescale(s, self.scale, low=low, high=high)
+                for i in group
+            ]
+            filled = scoring.flatten_near_ties(scoring.fill_unscored(scaled, self.on_failure), self.min_spread)
+            for i, reward in zip(group, filled, strict=True):
+                rewards[i] = reward
+        return rewards
+
+    def _keep(self, votes: Sequence[Vote[Any]], messages: Sequence[Message], about: Sequence[int], kind: str) -> None:
+        reporting.record_votes(self.log_path, self.__name__, votes, messages, about, kind)
+        for vote in votes:
+            if vote.reply and not vote.error and kind != "choice":
+                self.note(kind, about, vote.reply.text)
+
+    def _unique(self, name: str) -> str:
+        """`name`, with a number where a living reward has it: trainers merge the metrics of rewards of one name."""
+        numbered = (name if i == 1 else f"{name}_{i}" for i in itertools.count(1))
+        free = next(candidate for candidate in numbered if candidate not in self._names)
+        self._names[free] = self
+        return free
+
+
+def _warn_if_trained_for_another_template(judge: Judge) -> None:
+    model = str(getattr(judge, "model", "")).lower()
+    if any(known in model for known in TRAINED_FOR_A_TEMPLATE):
+        warnings.warn(
+            f"{model!r} looks like a judge that was trained with a template of its own: pass it as template=, or its "
+            "scores will be those of another task.",
+            stacklevel=4,
+        )

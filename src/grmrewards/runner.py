@@ -1,0 +1,80 @@
+"""The one event loop of a process, on a thread of its own, so that synchronous callers work anywhere.
+
+A script, a notebook cell (whose own loop is running), a worker thread and a forked child all call `run`; none of them
+needs to know about asyncio. The loop is made at first use, and again after a fork, which copies no threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+from grmrewards.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """The loop, its thread, and the process that they belong to."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="grmrewards", daemon=True)
+        self.thread.start()
+
+
+_lock = threading.Lock()
+_current: _Loop | None = None
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of `coroutine`, run on the library's loop while the caller waits.
+
+    Ctrl-C and any other exception in the waiting thread cancel it, and `run` returns only after it has ended: nothing is
+    left running. Raises `ConfigError` when called on the loop's own thread, which would wait for itself.
+    """
+    at = _loop()
+    if threading.current_thread() is at.thread:
+        coroutine.close()
+        raise ConfigError(
+            "a reward was called from inside another reward's judging. Combine rewards in the calling thread: call "
+            "each of them, then combine their lists."
+        )
+    tasks: list[asyncio.Task[T]] = []
+    ended = threading.Event()
+
+    def start() -> None:
+        tasks.append(at.loop.create_task(coroutine))
+        tasks[0].add_done_callback(lambda _: ended.set())
+
+    at.loop.call_soon_threadsafe(start)
+    try:
+        ended.wait()
+    except BaseException:
+        at.loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+        ended.wait()
+        raise
+    return tasks[0].result()
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all, in order. The first error cancels the others, waits for their end, and is raised alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _loop() -> _Loop:
+    global _current
+    if _current is None or _current.pid != os.getpid():
+        with _lock:
+            if _current is None or _current.pid != os.getpid():
+                _current = _Loop()
+    return _current

@@ -1,0 +1,148 @@
+"""Votes to scores, scores to rewards: pure functions over one group.
+
+Shapes in names: `_V` votes, `_G` the group's responses. A score of None was not had; it is never a number until
+`fill_unscored` gives it the one value that changes nothing, the mean of its siblings.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from grmrewards.errors import ConfigError
+
+Scale = Literal["unit", "raw", "two_slope"] | tuple[float, float]
+OnFailure = Literal["group_mean", "none", "raise"] | float
+AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {"mean": statistics.fmean, "median": statistics.median}
+
+
+def mean_over_votes(scores_VG: Sequence[Sequence[float]], group_size: int) -> list[float | None]:
+    """The mean of each response over the valid ballots (SPCT Eq. 14 with the mean for the sum, as ballots may be lost).
+
+    >>> mean_over_votes([[8, 4], [6, 4]], 2)
+    [7.0, 4.0]
+    """
+    return (
+        [statistics.fmean(scores_V) for scores_V in zip(*scores_VG, strict=True)] if scores_VG else [None] * group_size
+    )
+
+
+def weighted_average(weights: Sequence[float], scores: Sequence[float]) -> float:
+    """`r = sum_j w_j s_j` over the principles, with the weights normalised to sum to 1 (IP-GRM, intended form).
+
+    >>> weighted_average([15, 20, 25, 20, 10, 10], [7.5, 3.2, 9.2, 8.5, 7.0, 8.8])
+    7.345
+    """
+    return math.fsum(w * s for w, s in zip(weights, scores, strict=True)) / math.fsum(weights)
+
+
+def preference(logits: Sequence[tuple[float, float]]) -> float:
+    """The probability that response 1 is better than response 2 (GRAM, methods 3.1).
+
+    One pair for each order that they were shown in: the logit (or log-probability) of response 1's label and that of
+    response 2's. The mean of the two orders cancels a judge's liking for a place.
+
+    >>> preference([(5, 0), (0, 5)])
+    0.5
+    """
+    return statistics.fmean(_sigmoid(first - second) for first, second in logits)
+
+
+def win_rates(preferences: Mapping[tuple[int, int], float], group_size: int) -> list[float | None]:
+    """The mean probability of beating the others, per response (Generative RLHF-V, grouped comparison).
+
+    `preferences[i, j]` is P(i beats j) for some unordered pairs; None where no pair of a response is known.
+
+    >>> win_rates({(0, 1): 0.9, (0, 2): 0.7, (1, 2): 0.5}, 3)
+    [0.8, 0.3, 0.4]
+    """
+    wins_G: list[list[float]] = [[] for _ in range(group_size)]
+    for (i, j), p in preferences.items():
+        wins_G[i].append(p)
+        wins_G[j].append(1 - p)
+    return [round(statistics.fmean(wins), 12) if wins else None for wins in wins_G]
+
+
+def check_scale(scale: object) -> Scale:
+    """`scale` as it is, or `ConfigError` naming what is allowed."""
+    if scale in ("unit", "raw", "two_slope"):
+        return scale  # type: ignore[return-value]  # narrowed by the line above
+    if (
+        isinstance(scale, (tuple, list))
+        and len(scale) == 2
+        and all(_finite(bound) for bound in scale)
+        and scale[0] < scale[1]
+    ):
+        return (float(scale[0]), float(scale[1]))
+    raise ConfigError(
+        f"scale={scale!r}; allowed are 'unit', 'raw', 'two_slope' and an interval (low, high) with low < high."
+    )
+
+
+def check_on_failure(on_failure: object) -> OnFailure:
+    """`on_failure` as it is, or `ConfigError` naming what is allowed."""
+    if on_failure in ("group_mean", "none", "raise") or _finite(on_failure):
+        return on_failure  # type: ignore[return-value]  # narrowed by the line above
+    raise ConfigError(f"on_failure={on_failure!r}; allowed are 'group_mean', 'none', 'raise' and a finite number.")
+
+
+def rescale(score: float, scale: Scale, *, low: float, high: float) -> float:
+    """A score of the range low..high as a reward.
+
+    "unit" is [0, 1]; (a, b) is affine; "two_slope" is the article's map, made continuous and monotone: -1 at 0, 0 at 5,
+    2 at 10 (methods 4, defect 6), applied to ranges that do not end at 10 after stretching them to 0..10.
+
+    >>> [rescale(s, "two_slope", low=0, high=10) for s in (0, 4, 5, 10)]
+    [-1.0, -0.2, 0.0, 2.0]
+    """
+    unit = (score - low) / (high - low)
+    if scale == "raw":
+        return float(score)
+    if scale == "unit":
+        return unit
+    if scale == "two_slope":
+        points = score if high == 10 else 10 * unit
+        return (points - 5) / 5 if points <= 5 else (points - 5) * 2 / 5
+    return float(scale[0]) + unit * (float(scale[1]) - float(scale[0]))
+
+
+def fill_unscored(rewards_G: Sequence[float | None], on_failure: OnFailure = "group_mean") -> list[float | None]:
+    """Give unscored rows a value that changes no preference: the mean of their scored siblings, advantage 0.
+
+    A group without any score stays None throughout: a constant is neutral, and the log stays honest. "none" and "raise"
+    fill nothing (the caller raises); a number fills itself.
+
+    >>> fill_unscored([0.25, None, 0.75])
+    [0.25, 0.5, 0.75]
+    """
+    if isinstance(on_failure, (int, float)):
+        return [float(on_failure) if r is None else r for r in rewards_G]
+    scored = [r for r in rewards_G if r is not None]
+    if on_failure != "group_mean" or not scored:
+        return list(rewards_G)
+    mean = statistics.fmean(scored)
+    return [mean if r is None else r for r in rewards_G]
+
+
+def flatten_near_ties(rewards_G: Sequence[float | None], min_spread: float) -> list[float | None]:
+    """The mean for all where the group's rewards lie within `min_spread`, since the trainer divides by their spread.
+
+    >>> flatten_near_ties([0.70, 0.71], 0.05)
+    [0.705, 0.705]
+    """
+    scored = [r for r in rewards_G if r is not None]
+    if not scored or max(scored) - min(scored) >= min_spread:
+        return list(rewards_G)
+    mean = statistics.fmean(scored)
+    return [None if r is None else mean for r in rewards_G]
+
+
+def _sigmoid(x: float) -> float:
+    """1 / (1 + e^-x), without overflow for any finite or infinite x."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
+
+
+def _finite(x: object) -> bool:
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)

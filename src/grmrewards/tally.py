@@ -1,0 +1,67 @@
+"""What a reward call did, as numbers and one sentence. Pure functions over finished rewards."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from grmrewards.types import Call
+
+
+def metrics(
+    rewards: Sequence[float | None],
+    groups: Sequence[Sequence[int]],
+    *,
+    unscored: int,
+    lengths: Sequence[int],
+    top: float,
+    call: Call,
+    seconds: float,
+) -> dict[str, float]:
+    """The run-time signals of a call, each a share in [0, 1] unless its name says otherwise.
+
+    `at_max` rising while spread falls, and `length_correlation` far from 0, are how a fooled judge shows first.
+    """
+    rows = max(len(rewards), 1)
+    several = [[rewards[i] for i in group] for group in groups if len(group) > 1]
+    judgements = call.counts["usable"] + call.counts["unusable"]
+    figures = {
+        "unscored": unscored / rows,
+        "parse_failures": call.counts["unusable"] / max(judgements, 1),
+        "ties": _share_of_ties(several),
+        "zero_spread_groups": sum(len(set(group)) == 1 for group in several) / max(len(several), 1),
+        "at_max": sum(r is not None and r >= top for r in rewards) / rows,
+        "calls": float(call.requests),
+        "tokens": float(call.prompt_tokens + call.completion_tokens),
+        "seconds": seconds,
+    }
+    correlation = length_correlation(rewards, lengths)
+    if correlation is not None:
+        figures["length_correlation"] = correlation
+    if call.counts["pairs_in_both_orders"]:
+        figures["flip_rate"] = call.counts["flips"] / call.counts["pairs_in_both_orders"]
+    return figures
+
+
+def length_correlation(rewards: Sequence[float | None], lengths: Sequence[int]) -> float | None:
+    """Pearson's r between reward and response length; None where either does not vary."""
+    pairs = [(r, n) for r, n in zip(rewards, lengths, strict=True) if r is not None]
+    if len({r for r, _ in pairs}) < 2 or len({n for _, n in pairs}) < 2:
+        return None
+    return statistics.correlation([r for r, _ in pairs], [float(n) for _, n in pairs])
+
+
+def reasons(call: Call) -> str:
+    """Why judgements failed, most frequent first: "timed out x12, no \\boxed{} in the answer x3"."""
+    return ", ".join(f"{reason} x{count}" for reason, count in call.failures.most_common(5)) or "no reason recorded"
+
+
+def _share_of_ties(groups: Sequence[Sequence[float | None]]) -> float:
+    """The share of pairs within groups that have equal rewards."""
+    pairs = ties = 0
+    for group in groups:
+        scored = [r for r in group if r is not None]
+        pairs += len(scored) * (len(scored) - 1) // 2
+        ties += sum(n * (n - 1) // 2 for n in Counter(scored).values())
+    return ties / pairs if pairs else 0.0
