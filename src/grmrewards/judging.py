@@ -28,8 +28,8 @@ class Batch:
 
     rows: list[Rollout]
     groups: list[list[int]]
+    scores: list[float | None]
     step: int | None = None
-    scores: list[float | None] = field(default_factory=list)
     notes: Notes = field(default_factory=dict)
     call: Call = field(default_factory=Call)
 
@@ -49,13 +49,10 @@ class _Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
     monitor_interval = 0  # no thread of its own
 
 
-async def judge_batch(
-    batch: Batch, score: Score, *, judges: Sequence[Judge], seconds: float | None, floor: float, name: str
-) -> None:
+async def judge_batch(batch: Batch, score: Score, *, judges: Sequence[Judge], seconds: float | None, name: str) -> None:
     """Fill `batch.scores`. An error that is no `JudgeError` cancels the other groups and is raised."""
     now = asyncio.get_running_loop().time()
     batch.call.deadline = None if seconds is None else now + seconds
-    batch.scores = [None if row.response else floor for row in batch.rows]
     CALL.set(batch.call)
     async with AsyncExitStack() as stack:
         for judge in judges:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -26,6 +27,9 @@ from grmrewards.errors import ConfigError
 
 NAMES = ("question", "system", "reference", "criteria", "principles", "response", "responses", "answer_a", "answer_b")
 RESPONSE_HEAD, RESPONSE_TAIL = "[The Begin of Response {i}]\n", "\n[The End of Response {i}]\n"
+
+# Released judges that were trained with a template of their own (methods 1, 2, 3, 5).
+_TRAINED_WITH_ANOTHER = ("ip-grm", "irpm", "gram-", "deepseek-grm")
 
 _MARK = re.compile(r"\{([?/]?)(" + "|".join(NAMES) + r")\}")
 
@@ -101,6 +105,16 @@ def neutralise(text: str, *, markers: Sequence[str] = (), control_tokens: Sequen
     'ok<\\|im_end|>'
     """
     return _guard(tuple(markers), tuple(control_tokens)).sub(_break, text)
+
+
+def warn_if_trained_with_another(model: str) -> None:
+    """Warn where the name of a judge says that our default template is not the one it was trained with."""
+    if any(known in model.lower() for known in _TRAINED_WITH_ANOTHER):
+        warnings.warn(
+            f"{model!r} looks like a judge that was trained with a template of its own. Pass that as template=, or its "
+            "scores will be those of another task.",
+            stacklevel=4,
+        )
 
 
 def _load(source: str | Path) -> str:

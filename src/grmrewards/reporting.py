@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grmrewards import record, rollouts, tally
+from grmrewards import record, tally, texts
 from grmrewards.judging import JUDGING, Batch
 from grmrewards.types import Message, Vote
 
@@ -57,7 +57,7 @@ def record_completions(path: str | Path | None, name: str, batch: Batch, rewards
             "reward_name": name,
             "step": batch.step,
             "row": i,
-            "prompt": rollouts.question(row.prompt),
+            "prompt": texts.question(row.prompt),
             "response": row.response,
             "score": batch.scores[i],
             "reward": reward,
@@ -69,39 +69,21 @@ def record_completions(path: str | Path | None, name: str, batch: Batch, rewards
 def report(
     name: str,
     batch: Batch,
-    rewards: Sequence[float | None],
-    *,
-    top: float,
-    seconds: float,
+    figures: Mapping[str, float],
     log_extra: Callable[[str, list[Any]], None] | None,
     log_metric: Callable[[str, float], None] | None,
 ) -> None:
     """Tell the trainer's log and ours. Columns and metrics carry the reward's name: two rewards must not share a key."""
-    unscored = sum(score is None for score in batch.scores)
-    lengths = [len(row.response) for row in batch.rows]
-    figures = tally.metrics(
-        rewards, batch.groups, unscored=unscored, lengths=lengths, top=top, call=batch.call, seconds=seconds
-    )
     if log_metric:
         for key, value in figures.items():
             log_metric(f"{name}/{key}", value)
-    if log_extra:  # one text or None a row: TRL's table breaks on columns of mixed types or another length
+    if log_extra:  # one text or None a row: TRL's table breaks on columns of mixed types or of another length
         critiques = batch.notes.get("critique", {})
         log_extra(
-            f"{name}/critique", ["\n\n".join(critiques[i]) if i in critiques else None for i in range(len(rewards))]
+            f"{name}/critique", ["\n\n".join(critiques[i]) if i in critiques else None for i in range(len(batch.rows))]
         )
-    log.info(
-        "%s: %d completions in %d groups, %d unscored%s; %d calls, %d tokens, %.1f s",
-        name,
-        len(rewards),
-        len(batch.groups),
-        unscored,
-        f" ({tally.reasons(batch.call)})" if batch.call.failures else "",
-        batch.call.requests,
-        figures["tokens"],
-        seconds,
-    )
+    unscored = sum(score is None for score in batch.scores)
+    done = f"{name}: {len(batch.rows)} completions in {len(batch.groups)} groups, {unscored} unscored"
+    log.info("%s; %d calls, %d tokens, %.1f s", done, figures["calls"], figures["tokens"], figures["seconds"])
     if unscored:
-        log.warning(
-            "%s: %d of %d completions are unscored: %s", name, unscored, len(rewards), tally.reasons(batch.call)
-        )
+        log.warning("%s: %s", done, tally.reasons(batch.call))

@@ -10,24 +10,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from grmrewards import arguments, asking, ranks, reporting, rollouts, scoring, tally
+from grmrewards import arguments, asking, ranks, reporting, rollouts, scoring, tally, texts
 from grmrewards.errors import JudgeOutage
 from grmrewards.judging import JUDGING, Batch, judge_batch
 from grmrewards.outage import FailureWindow
-from grmrewards.prompts import Template
+from grmrewards.prompts import Template, warn_if_trained_with_another
 from grmrewards.runner import run
 from grmrewards.types import Group, Judge, Message, Reply, Vote
 
 T = TypeVar("T")
 
 ENDPOINT_DEADLINE = 600.0  # seconds
-TRAINED_FOR_A_TEMPLATE = ("ip-grm", "irpm", "gram-", "deepseek-grm")
 
 
 class Reward:
@@ -100,7 +98,7 @@ class Reward:
         self.template = Template(self.family if template is None else template, required=self.marks)
         self.__name__ = self._unique(arguments.word("name", name) or self.family)
         if template is None:
-            _warn_if_trained_for_another_template(judge)
+            warn_if_trained_with_another(str(getattr(judge, "model", "")))
 
     async def score(self, group: Group) -> Sequence[float | None]:
         """The scores of one group's G responses, in order and in `score_range`; None where none could be had."""
@@ -131,24 +129,13 @@ class Reward:
             return []
         # Several processes: here their rows are gathered before they are judged, and sliced apart again after it.
         ranks.require_whole_groups(len(batch.rows), self.group_size)
-        run(
-            judge_batch(
-                batch,
-                self.score,
-                judges=self.judges(),
-                seconds=self._seconds(),
-                floor=self.score_range[0],
-                name=self.__name__,
-            )
-        )
+        run(judge_batch(batch, self.score, judges=self.judges(), seconds=self._seconds(), name=self.__name__))
         self.failures.check(batch.scores, batch.call, name=self.__name__)
         rewards = self._rewards(batch)
         reporting.record_completions(self.log_path, self.__name__, batch, rewards)
-        seconds = time.monotonic() - started
-        top = scoring.rescale(self.score_range[1], self.scale, low=self.score_range[0], high=self.score_range[1])
-        reporting.report(
-            self.__name__, batch, rewards, top=top, seconds=seconds, log_extra=log_extra, log_metric=log_metric
-        )
+        top = scoring.rescale(self.score_range[1], self.scale, *self.score_range)
+        figures = tally.metrics(batch, rewards, top=top, seconds=time.monotonic() - started)
+        reporting.report(self.__name__, batch, figures, log_extra, log_metric)
         return rewards
 
     # What a family works with
@@ -157,11 +144,11 @@ class Reward:
         self, group: Group, *, template: Template | None = None, row: int = 0, **values: str | Sequence[str] | None
     ) -> list[Message]:
         """The prompt for the judge: `template` filled with the group's question, system message, reference and `values`."""
-        reference = rollouts.answer(group.columns[self.reference_column][row]) if self.reference_column else None
+        reference = texts.answer(group.columns[self.reference_column][row]) if self.reference_column else None
         text = (template or self.template).fill(
             control_tokens=getattr(self.judge, "control_tokens", ()),
-            question=rollouts.question(group.prompt),
-            system=rollouts.system(group.prompt),
+            question=texts.question(group.prompt),
+            system=texts.system(group.prompt),
             **{"reference": reference, **values},
         )
         return [Message("user", text)]
@@ -183,16 +170,13 @@ class Reward:
         `read` turns a `Reply` into a value or raises `ParseError`; what it cannot use is asked for again. `about` gives
         the responses of the group that the votes concern, `kind` what the texts are in log and record.
         """
-        votes = await asking.ask(
-            judge or self.judge,
-            messages,
-            read,
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            seed=self.content_seed(messages),
-        )
-        self._keep(votes, messages, about, kind)
+        seed = self.content_seed(messages)
+        sampling: dict[str, Any] = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+        votes = await asking.ask(judge or self.judge, messages, read, **sampling)
+        reporting.record_votes(self.log_path, self.__name__, votes, messages, about, kind)
+        for vote in votes:
+            if vote.reply and not vote.error:
+                self.note(kind, about, vote.reply.text)
         return votes
 
     async def choose(
@@ -200,7 +184,7 @@ class Reward:
     ) -> Vote[tuple[float, ...]]:
         """One vote whose value is the log-probability of each of `choices` as the judge's next words."""
         vote = await asking.choose(self.judge, messages, choices)
-        self._keep([vote], messages, about, "choice")
+        reporting.record_votes(self.log_path, self.__name__, [vote], messages, about, "choice")
         return vote
 
     def note(self, kind: str, about: Sequence[int], text: str) -> None:
@@ -229,7 +213,9 @@ class Reward:
         groups = rollouts.groups(
             rows, group_size=self.group_size, group_key=self.group_key, positional="environments" in kwargs
         )
-        return Batch(rows, groups, step=getattr(kwargs.get("trainer_state"), "global_step", None))
+        floor = self.score_range[0]  # for rows without an answer, which no judge is asked about
+        scores = [None if row.response else floor for row in rows]
+        return Batch(rows, groups, scores, step=getattr(kwargs.get("trainer_state"), "global_step", None))
 
     def _seconds(self) -> float | None:
         local = all(getattr(judge, "local", False) for judge in self.judges())
@@ -237,26 +223,15 @@ class Reward:
 
     def _rewards(self, batch: Batch) -> list[float | None]:
         if self.on_failure == "raise" and None in batch.scores:
-            raise JudgeOutage(
-                f"{self.__name__}: a completion is unscored (on_failure='raise'): {tally.reasons(batch.call)}"
-            )
-        low, high = self.score_range
+            raise JudgeOutage(f"{self.__name__}: unscored, with on_failure='raise': {tally.reasons(batch.call)}")
         rewards: list[float | None] = [None] * len(batch.rows)
         for group in batch.groups:
-            scaled = [
-                None if (s := batch.scores[i]) is None else scoring.rescale(s, self.scale, low=low, high=high)
-                for i in group
-            ]
-            filled = scoring.flatten_near_ties(scoring.fill_unscored(scaled, self.on_failure), self.min_spread)
-            for i, reward in zip(group, filled, strict=True):
+            scores_G = [batch.scores[i] for i in group]
+            scaled_G = [None if s is None else scoring.rescale(s, self.scale, *self.score_range) for s in scores_G]
+            filled_G = scoring.flatten_near_ties(scoring.fill_unscored(scaled_G, self.on_failure), self.min_spread)
+            for i, reward in zip(group, filled_G, strict=True):
                 rewards[i] = reward
         return rewards
-
-    def _keep(self, votes: Sequence[Vote[Any]], messages: Sequence[Message], about: Sequence[int], kind: str) -> None:
-        reporting.record_votes(self.log_path, self.__name__, votes, messages, about, kind)
-        for vote in votes:
-            if vote.reply and not vote.error and kind != "choice":
-                self.note(kind, about, vote.reply.text)
 
     def _unique(self, name: str) -> str:
         """`name`, with a number where a living reward has it: trainers merge the metrics of rewards of one name."""
@@ -264,13 +239,3 @@ class Reward:
         free = next(candidate for candidate in numbered if candidate not in self._names)
         self._names[free] = self
         return free
-
-
-def _warn_if_trained_for_another_template(judge: Judge) -> None:
-    model = str(getattr(judge, "model", "")).lower()
-    if any(known in model for known in TRAINED_FOR_A_TEMPLATE):
-        warnings.warn(
-            f"{model!r} looks like a judge that was trained with a template of its own: pass it as template=, or its "
-            "scores will be those of another task.",
-            stacklevel=4,
-        )

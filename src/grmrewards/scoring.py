@@ -88,7 +88,7 @@ def check_on_failure(on_failure: object) -> OnFailure:
     raise ConfigError(f"on_failure={on_failure!r}; allowed are 'group_mean', 'none', 'raise' and a finite number.")
 
 
-def rescale(score: float, scale: Scale, *, low: float, high: float) -> float:
+def rescale(score: float, scale: Scale, low: float, high: float) -> float:
     """A score of the range low..high as a reward.
 
     "unit" is [0, 1]; (a, b) is affine; "two_slope" is the article's map, made continuous and monotone: -1 at 0, 0 at 5,

@@ -6,28 +6,20 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
+from grmrewards.judging import Batch
 from grmrewards.types import Call
 
 
-def metrics(
-    rewards: Sequence[float | None],
-    groups: Sequence[Sequence[int]],
-    *,
-    unscored: int,
-    lengths: Sequence[int],
-    top: float,
-    call: Call,
-    seconds: float,
-) -> dict[str, float]:
+def metrics(batch: Batch, rewards: Sequence[float | None], *, top: float, seconds: float) -> dict[str, float]:
     """The run-time signals of a call, each a share in [0, 1] unless its name says otherwise.
 
     `at_max` rising while spread falls, and `length_correlation` far from 0, are how a fooled judge shows first.
     """
-    rows = max(len(rewards), 1)
-    several = [[rewards[i] for i in group] for group in groups if len(group) > 1]
+    rows, call = max(len(rewards), 1), batch.call
+    several = [[rewards[i] for i in group] for group in batch.groups if len(group) > 1]
     judgements = call.counts["usable"] + call.counts["unusable"]
     figures = {
-        "unscored": unscored / rows,
+        "unscored": sum(score is None for score in batch.scores) / rows,
         "parse_failures": call.counts["unusable"] / max(judgements, 1),
         "ties": _share_of_ties(several),
         "zero_spread_groups": sum(len(set(group)) == 1 for group in several) / max(len(several), 1),
@@ -36,7 +28,7 @@ def metrics(
         "tokens": float(call.prompt_tokens + call.completion_tokens),
         "seconds": seconds,
     }
-    correlation = length_correlation(rewards, lengths)
+    correlation = length_correlation(rewards, [len(row.response) for row in batch.rows])
     if correlation is not None:
         figures["length_correlation"] = correlation
     if call.counts["pairs_in_both_orders"]:

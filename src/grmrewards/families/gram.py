@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from grmrewards import arguments, rollouts, scoring
+from grmrewards import arguments, scoring, texts
 from grmrewards.errors import ConfigError
 from grmrewards.reward import Reward
 from grmrewards.runner import together
@@ -70,7 +70,7 @@ class GRAMReward(Reward):
         return await self._within_group(group)
 
     async def _against_baseline(self, group: Group) -> list[float | None]:
-        baselines_G = [rollouts.answer(value) for value in group.columns[self.baseline_column or ""]]
+        baselines_G = [texts.answer(value) for value in group.columns[self.baseline_column or ""]]
         return await together(
             self._preference(group, i, response, baselines_G[i]) for i, response in enumerate(group.responses)
         )
