@@ -68,7 +68,7 @@ def win_rates(preferences: Mapping[tuple[int, int], float], group_size: int) -> 
 def check_scale(scale: object) -> Scale:
     """`scale` as it is, or `ConfigError` naming what is allowed."""
     if scale in ("unit", "raw", "two_slope"):
-        return scale  # type: ignore[return-value]  # narrowed by the line above
+        return scale
     if (
         isinstance(scale, (tuple, list))
         and len(scale) == 2

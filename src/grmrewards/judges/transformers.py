@@ -1,0 +1,216 @@
+"""`TransformersJudge`: a judge that runs in this process, on a model of the transformers library.
+
+Requests that wait are run as one batch (`batching`). The model is used in inference mode, in eval mode (restored
+afterwards) and without touching the global random state, so that judging changes nothing in the policy's run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grmrewards import arguments
+from grmrewards.errors import ConfigError, ContextOverflow
+from grmrewards.judges.batching import Batcher
+from grmrewards.types import Message, Reply
+
+if TYPE_CHECKING:
+    from grmrewards.judges.network import Network
+
+BATCH_TOKENS = 65_536  # prompt tokens of one batch, padding included
+
+
+class TransformersJudge:
+    """A local judge.
+
+    Args:
+        model: The name or folder of a model, or a loaded model.
+        tokenizer: The tokenizer of a loaded model.
+        device: Where to put a model that is loaded by name; by default the GPU if there is one.
+        dtype: Its number format, "auto" (as stored) by default.
+        max_new_tokens: The longest answer, in tokens.
+        chat_template_kwargs: Passed to the chat template; by default thinking is off where the template knows it.
+        trust_remote_code: Let a model run code that comes with it.
+        revision: Which version of a model on the hub.
+        model_kwargs: Passed to `from_pretrained`, e.g. `{"attn_implementation": "sdpa"}`.
+
+    Raises `ConfigError` for wrong arguments; a model that was given as an object cannot be pickled.
+
+    >>> judge = TransformersJudge("Qwen/Qwen3-8B", max_new_tokens=1024)  # loaded when it is first asked
+    """
+
+    local = True
+    _network: Network | None
+    _lock: threading.Lock
+    _open: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Batcher, int]]
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        device: str | None = None,
+        dtype: Any = None,
+        max_new_tokens: int = 2048,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        model, tokenizer = _model_and_tokenizer(model, tokenizer)
+        self.model = (
+            str(model) if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "loaded")
+        )
+        self.max_new_tokens = arguments.whole("max_new_tokens", max_new_tokens)
+        self._source = {
+            "model": model,
+            "tokenizer": tokenizer,
+            "device": arguments.word("device", device),
+            "dtype": dtype,
+            "chat_template_kwargs": {"enable_thinking": False, **(chat_template_kwargs or {})},
+            "trust_remote_code": arguments.one_of("trust_remote_code", trust_remote_code, (True, False)),
+            "revision": arguments.word("revision", revision),
+            "model_kwargs": dict(model_kwargs or {}),
+        }
+        self._start()
+
+    @classmethod
+    def embedded(cls) -> TransformersJudge:
+        """The small judge that comes with this package: it judges lists of things ("Name 3 animals") and nothing else.
+
+        For demonstrations and tests. Raises `ConfigError` where the default templates are not those it was trained on.
+        """
+        import torch
+
+        from grmrewards.judges import embedded
+
+        embedded.check_templates()
+        return cls(str(embedded.JUDGE), device="cpu", dtype=torch.float32, max_new_tokens=512)
+
+    async def generate(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        seed: int | None = None,
+    ) -> list[Reply]:
+        """`n` sampled answers; greedy ones at temperature 0. Raises `ContextOverflow` where the prompt leaves no room."""
+        async with self:
+            network = await self._loaded()
+            ids = network.encode(messages)
+            room = min(max_tokens or self.max_new_tokens, network.window - len(ids))
+            if room < 1:
+                raise ContextOverflow(f"a prompt of {len(ids)} tokens, where the judge's window holds {network.window}")
+            kind = ("generate", 1.0 if temperature is None else float(temperature), room)
+            rows = [(ids, (seed or 0) + i) for i in range(n)]
+            replies: list[Reply] = await self._submit_all(kind, rows, tokens=len(ids))
+            return replies
+
+    async def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> list[tuple[float, ...]]:
+        """For each choice, the log-probability of each of its tokens, teacher-forced, over the whole vocabulary."""
+        async with self:
+            network = await self._loaded()
+            ids, labels = network.encode(messages), tuple(network.label(choice) for choice in choices)
+            if len(ids) + max(map(len, labels)) > network.window:
+                raise ContextOverflow(f"a prompt of {len(ids)} tokens, where the judge's window holds {network.window}")
+            (logprobs,) = await self._submit_all(("choices", labels), [ids], tokens=len(ids))
+            found: list[tuple[float, ...]] = logprobs
+            return found
+
+    def check_choices(self, choices: Sequence[str]) -> None:
+        """Raise `ConfigError` unless each choice is one token, and a different one."""
+        from grmrewards.judges.network import load_tokenizer
+
+        tokenizer = load_tokenizer(self._source)
+        labels = [tuple(tokenizer(choice, add_special_tokens=False)["input_ids"]) for choice in choices]
+        if any(len(label) != 1 for label in labels) or len(set(labels)) < len(labels):
+            raise ConfigError(
+                f"the tokenizer of {self.model!r} encodes {list(choices)} as {[list(label) for label in labels]}; each "
+                "must be one token of its own. Use another judge, or a family that reads text."
+            )
+
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """The tokens of this judge's chat format, which a response must not be able to write."""
+        from grmrewards.judges.network import load_tokenizer, structural_tokens
+
+        return structural_tokens(load_tokenizer(self._source))
+
+    async def __aenter__(self) -> TransformersJudge:
+        loop = asyncio.get_running_loop()
+        if self._pid != os.getpid():
+            self._start()
+        batcher, users = self._open.get(loop) or (Batcher(self._run_batch, token_budget=BATCH_TOKENS), 0)
+        self._open[loop] = (batcher, users + 1)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        loop = asyncio.get_running_loop()
+        batcher, users = self._open[loop]
+        self._open[loop] = (batcher, users - 1)
+        if users == 1:
+            del self._open[loop]
+            await batcher.close()
+
+    async def _loaded(self) -> Network:
+        """The model, loaded on a thread of its own at first use: the event loop goes on."""
+        if self._network is None:
+            await asyncio.to_thread(self._load)
+        assert self._network is not None
+        return self._network
+
+    def _load(self) -> None:
+        from grmrewards.judges.network import Network
+
+        with self._lock:
+            self._network = self._network or Network(self._source)
+
+    async def _submit_all(self, kind: tuple[Any, ...], rows: Sequence[Any], *, tokens: int) -> list[Any]:
+        batcher, _ = self._open[asyncio.get_running_loop()]
+        return list(await asyncio.gather(*(batcher.submit(kind, row, tokens=tokens) for row in rows)))
+
+    def _run_batch(self, kind: tuple[Any, ...], rows: Sequence[Any], stop: threading.Event) -> Sequence[Any]:
+        assert self._network is not None
+        with self._lock:  # two event loops share one model
+            if kind[0] == "choices":
+                return self._network.choice_logprobs(rows, kind[1])
+            return self._network.generate(rows, temperature=kind[1], max_new_tokens=kind[2], stop=stop)
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._network = None
+        self._lock = threading.Lock()
+        self._open = weakref.WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not isinstance(self._source["model"], str):
+            raise ConfigError(
+                "a TransformersJudge that was given a loaded model cannot be pickled; give it the model's name or folder."
+            )
+        return {"model": self.model, "max_new_tokens": self.max_new_tokens, "_source": self._source}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
+
+
+def _model_and_tokenizer(model: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """A name with or without a tokenizer, or a model with one; `ConfigError` for anything else."""
+    if isinstance(model, tuple) and len(model) == 2 and tokenizer is None:
+        model, tokenizer = model
+    if isinstance(model, (str, Path)) and str(model).strip():
+        return str(model), tokenizer
+    if not hasattr(model, "generate") or not hasattr(model, "config"):
+        raise ConfigError(
+            f"model={model!r}; allowed are the name or folder of a model, a loaded model, or (model, tokenizer)."
+        )
+    if tokenizer is None:
+        raise ConfigError("tokenizer=None; a loaded model needs its tokenizer: TransformersJudge(model, tokenizer).")
+    return model, tokenizer
