@@ -107,7 +107,8 @@ def _finite(call: Call, value: float | None) -> float | None:
 async def _check_that_an_empty_response_fits(call: Call, group: Group, score: Score) -> None:
     """A response that is too long is the policy's act; a prompt that leaves no room for any is a mistake in the set-up."""
     before = call.counts["overflows"]
-    await _scores(call, replace(group, responses=("",) * len(group.responses)), score)
+    blanks = tuple(" " * i for i in range(len(group.responses)))  # all different, as equal texts need no judge
+    await _scores(call, replace(group, responses=blanks), score)
     if call.counts["overflows"] > before:
         raise ConfigError(
             "the prompt does not fit into the judge's context window even with an empty response. Shorten the "

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, StoppingCriteria
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grmrewards.errors import ConfigError
-from grmrewards.types import Message, Reply
+from grmrewards.judges.sampling import Sampler, Step, Stopped
+from grmrewards.types import Message, Reply, TokenLogprob
 
 NO_WINDOW = 1 << 20  # tokens, for models that state none
 _DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
@@ -59,11 +60,12 @@ class Network:
         *,
         temperature: float,
         max_new_tokens: int,
+        top_logprobs: int,
         stop: threading.Event,
     ) -> list[Reply]:
         """One answer for each (prompt ids, seed), sampled at `temperature` over the whole vocabulary."""
         inputs = self._padded([ids for ids, _ in rows])
-        sampler = [_Sampler(temperature, [seed for _, seed in rows], inputs["input_ids"].device)] if temperature else []
+        sampler = Sampler(temperature, [seed for _, seed in rows], inputs["input_ids"].device, top_logprobs)
         with self._judging():
             output = self.model.generate(
                 **inputs,
@@ -74,11 +76,14 @@ class Network:
                 top_k=None,
                 use_cache=True,
                 pad_token_id=self.pad,
-                logits_processor=sampler,
-                stopping_criteria=[_Stopped(stop)],
+                logits_processor=[sampler],
+                stopping_criteria=[Stopped(stop)],
             )
         answers = output[:, inputs["input_ids"].shape[1] :].tolist()
-        return [self._reply(answer, len(ids)) for answer, (ids, _) in zip(answers, rows, strict=True)]
+        return [
+            self._reply(answer, len(ids), [step[row] for step in sampler.steps])
+            for row, (answer, (ids, _)) in enumerate(zip(answers, rows, strict=True))
+        ]
 
     def choice_logprobs(
         self, rows: Sequence[list[int]], labels: Sequence[tuple[int, ...]]
@@ -118,17 +123,21 @@ class Network:
         extras = {"position_ids": positions, "logits_to_keep": keep}
         return {name: value for name, value in extras.items() if _takes(type(self.model).forward, name)}
 
-    def _reply(self, answer: list[int], prompt_tokens: int) -> Reply:
-        end = next((i for i, token in enumerate(answer) if token in self.stops), None)
-        text = self.tokenizer.decode(answer[:end], skip_special_tokens=True)
-        reasoning, closed, after = text.rpartition("</think>")
+    def _reply(self, answer: list[int], prompt_tokens: int, steps: Sequence[Step]) -> Reply:
+        end = next((i for i, token in enumerate(answer) if token in self.stops), len(answer))
+        reasoning, closed, after = self.tokenizer.decode(answer[:end], skip_special_tokens=True).rpartition("</think>")
         return Reply(
-            text=(after if closed else text).strip(),
-            reasoning=reasoning.replace("<think>", "").strip(),
-            finish_reason="length" if end is None else "stop",
+            text=after.strip(),
+            reasoning=reasoning.replace("<think>", "").strip() if closed else "",
+            finish_reason="length" if end == len(answer) else "stop",
+            logprobs=tuple(self._token_logprob(answer[i], step) for i, step in enumerate(steps[:end])),
             prompt_tokens=prompt_tokens,
-            completion_tokens=len(answer) if end is None else end + 1,
+            completion_tokens=min(end + 1, len(answer)),
         )
+
+    def _token_logprob(self, token: int, step: Step) -> TokenLogprob:
+        top = {self.tokenizer.decode([i]): logprob for i, logprob in step.top}
+        return TokenLogprob(self.tokenizer.decode([token]), step.logprob, top)
 
     @contextmanager
     def _judging(self) -> Iterator[None]:
@@ -142,34 +151,6 @@ class Network:
                 yield
         finally:
             self.model.train(training)
-
-
-class _Sampler(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
-    """Gumbel-max sampling: argmax of `logits / T + Gumbel noise` is a sample of softmax(logits / T).
-
-    The noise of a row comes from a generator of its own, so that a judgement depends on its seed alone: not on which
-    requests share its batch, and not on the global random state, which belongs to the policy.
-    """
-
-    def __init__(self, temperature: float, seeds: Sequence[int], device: torch.device) -> None:
-        self.temperature = temperature
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        noise = torch.empty_like(scores, dtype=torch.float32)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(generator=generator)
-        return scores.float() / self.temperature - noise.log()
-
-
-class _Stopped(StoppingCriteria):  # type: ignore[misc]  # transformers has no types
-    """Ends generation when nobody waits for it any more."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self.stop = stop
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        return torch.full((input_ids.shape[0],), self.stop.is_set(), device=input_ids.device)
 
 
 def load_tokenizer(source: Mapping[str, Any]) -> Any:

@@ -100,6 +100,7 @@ class TransformersJudge:
         temperature: float | None = None,
         max_tokens: int | None = None,
         seed: int | None = None,
+        top_logprobs: int | None = None,
     ) -> list[Reply]:
         """`n` sampled answers; greedy ones at temperature 0. Raises `ContextOverflow` where the prompt leaves no room."""
         async with self:
@@ -108,7 +109,7 @@ class TransformersJudge:
             room = min(max_tokens or self.max_new_tokens, network.window - len(ids))
             if room < 1:
                 raise ContextOverflow(f"a prompt of {len(ids)} tokens, where the judge's window holds {network.window}")
-            kind = ("generate", 1.0 if temperature is None else float(temperature), room)
+            kind = ("generate", 1.0 if temperature is None else float(temperature), room, top_logprobs or 0)
             rows = [(ids, (seed or 0) + i) for i in range(n)]
             replies: list[Reply] = await self._submit_all(kind, rows, tokens=len(ids))
             return replies
@@ -181,7 +182,10 @@ class TransformersJudge:
         with self._lock:  # two event loops share one model
             if kind[0] == "choices":
                 return self._network.choice_logprobs(rows, kind[1])
-            return self._network.generate(rows, temperature=kind[1], max_new_tokens=kind[2], stop=stop)
+            _, temperature, room, top = kind
+            return self._network.generate(
+                rows, temperature=temperature, max_new_tokens=room, top_logprobs=top, stop=stop
+            )
 
     def _start(self) -> None:
         self._pid = os.getpid()

@@ -1,0 +1,220 @@
+"""`grmrewards demo`: TRL's GRPOTrainer improves a small policy on the judgements of a small judge, both in this package.
+
+What is shown is the real path: the policy answers "Name 3 animals, but not cat.", the judge writes principles, critiques
+and scores through the same reward classes and prompts that a large judge gets, and an exact rule that never touches the
+judge says what the policy has really learnt.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grmrewards import record
+from grmrewards.errors import ConfigError
+from grmrewards.families.gram import GRAMReward
+from grmrewards.families.ipgrm import IPGRMReward
+from grmrewards.families.irpm import IRPMReward
+from grmrewards.families.listwise import ListwiseReward
+from grmrewards.judges.embedded import POLICY, domain
+from grmrewards.judges.transformers import TransformersJudge
+from grmrewards.reward import Reward
+from grmrewards.types import Judge
+
+if TYPE_CHECKING:
+    from grmrewards.judges.embedded.domain import Question
+
+GROUP_SIZE, GROUPS_A_STEP = 8, 8
+STEPS = {"ipgrm": 80, "listwise": 40, "irpm": 80, "gram": 40}  # about two minutes of training on two cores
+QUESTIONS, CHECKED = 400, 200
+ANSWER_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The policy's rule score, 0 to 1, on held-out questions before and after; seconds of training; the files written."""
+
+    family: str
+    seed: int
+    before: float
+    after: float
+    seconds: float
+    files: tuple[Path, ...]
+
+
+def run(
+    family: str = "ipgrm",
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    output: str | Path = "demo-output",
+    endpoint: bool = False,
+) -> Outcome:
+    """Train, measure, and write a reward curve, a table of judged examples and the record into `output`.
+
+    Raises `ConfigError` for an unknown family, for missing extras, and for a family that the demo's server cannot serve.
+    """
+    if family not in STEPS:
+        raise ConfigError(f"family={family!r}; allowed are {', '.join(STEPS)}.")
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = folder / "record.jsonl"
+    journal.unlink(missing_ok=True)
+    with _judge(family, endpoint) as judge:
+        reward = make_reward(family, judge, log_path=journal, seed=seed)
+        trainer = _trainer(reward, seed=seed, steps=steps or STEPS[family], folder=folder)
+        before = rule_score(trainer.model, trainer.processing_class)
+        print(f"before training: rule score {before:.3f} (0 to 1, {CHECKED} held-out questions, no judge involved)")
+        started = time.monotonic()
+        trainer.train()
+        seconds = time.monotonic() - started
+        after = rule_score(trainer.model, trainer.processing_class)
+    print(f"after  training: rule score {after:.3f} ({after - before:+.3f} in {seconds:.0f} s of training)")
+    files = (_draw(folder, journal, trainer.state.log_history, family), _tabulate(folder, journal), journal)
+    return Outcome(family, seed, before, after, seconds, files)
+
+
+def make_reward(family: str, judge: Judge, **shared: Any) -> Reward:
+    """The reward of a family, with numbers of votes and opponents that suit a judge without doubts."""
+    shared = {"group_size": GROUP_SIZE, **shared}
+    if family == "listwise":
+        return ListwiseReward(judge, votes=2, **shared)
+    if family == "gram":
+        return GRAMReward(judge, opponents=4, **shared)
+    return IRPMReward(judge, **shared) if family == "irpm" else IPGRMReward(judge, **shared)
+
+
+def rule_score(policy: Any, tokenizer: Any) -> float:
+    """The mean rule score of sampled answers to held-out questions: the same questions and noise at every call."""
+    import torch
+
+    questions = _questions("heldout_questions", CHECKED, seed=777)
+    chats = [[{"role": "user", "content": question.text}] for question in questions]
+    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+    inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    policy.eval()
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(0)
+        output = policy.generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=True, temperature=1.0, top_k=0)
+    answers = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return statistics.fmean(domain.rule_score(q, answer) for q, answer in zip(questions, answers, strict=True))
+
+
+def _questions(split: Any, count: int, *, seed: int) -> list[Question]:
+    rng = random.Random(seed)
+    return [domain.make_question(rng, split) for _ in range(count)]
+
+
+def _trainer(reward: Reward, *, seed: int, steps: int, folder: Path) -> Any:
+    """TRL's own trainer, as a user would set it up, on one thread of the CPU."""
+    try:
+        import torch
+        from datasets import Dataset
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from trl import GRPOConfig, GRPOTrainer
+    except ImportError as error:
+        raise ConfigError(f"the demo trains with TRL: pip install 'grmrewards[trl,report]' ({error}).") from error
+    torch.set_num_threads(1)  # two threads on models this small wait for each other
+    tokenizer = AutoTokenizer.from_pretrained(POLICY)
+    policy = AutoModelForCausalLM.from_pretrained(POLICY, **{"torch_dtype": torch.float32})
+    policy.warnings_issued = {}  # TRL 0.22 asks for it
+    prompts = [[{"role": "user", "content": q.text}] for q in _questions("train", QUESTIONS, seed=5 + seed)]
+    config = GRPOConfig(
+        output_dir=str(folder / "trainer"),
+        seed=seed,
+        max_steps=steps,
+        per_device_train_batch_size=GROUP_SIZE * GROUPS_A_STEP,
+        num_generations=GROUP_SIZE,
+        max_completion_length=ANSWER_TOKENS,
+        learning_rate=5e-4,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=3,
+        beta=0.0,
+        temperature=1.0,
+        logging_steps=5,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+    )
+    dataset = Dataset.from_dict({"prompt": prompts})
+    return GRPOTrainer(
+        model=policy, reward_funcs=[reward], args=config, train_dataset=dataset, processing_class=tokenizer
+    )
+
+
+@contextmanager
+def _judge(family: str, endpoint: bool) -> Iterator[Judge]:
+    """The embedded judge, in this process or behind a server that lives as long as the demo."""
+    if not endpoint:
+        yield TransformersJudge.embedded()
+        return
+    if family == "gram":
+        raise ConfigError(
+            "GRAM reads the log-probabilities of A and B, and `transformers serve` returns none. Serve the judge with "
+            "vLLM or llama.cpp, or run this family without --endpoint."
+        )
+    from grmrewards.judges.embedded import server
+
+    with server.serve() as judge:
+        yield judge
+
+
+def _draw(folder: Path, journal: Path, history: Sequence[dict[str, Any]], family: str) -> Path:
+    """The reward that the judge gave and the score by the rule, over training, as a PNG."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(f"the reward curve needs matplotlib: pip install 'grmrewards[report]' ({error}).") from error
+    steps, rewards, rules = _curves(journal)
+    axes = (figure := Figure(figsize=(7, 4), layout="constrained")).add_subplot()
+    axes.plot(steps, rewards, label="reward by the judge")
+    axes.plot(steps, rules, label="score by the rule")
+    axes.set(xlabel="training step", ylabel="mean over the batch", ylim=(0, 1), title=f"GRPO with {family}")
+    axes.legend(loc="lower right")
+    figure.savefig(path := folder / "reward_curve.png", dpi=120)
+    return path
+
+
+def _curves(journal: Path) -> tuple[list[int], list[float], list[float]]:
+    """Mean reward and mean rule score of each training step, from the record."""
+    by_step: dict[int, list[tuple[float, float]]] = {}
+    for entry in _completions(journal):
+        question = domain.parse_question(entry["prompt"])
+        if question and entry["reward"] is not None:
+            by_step.setdefault(entry["step"], []).append(
+                (entry["reward"], domain.rule_score(question, entry["response"]))
+            )
+    means = {step: [statistics.fmean(column) for column in zip(*rows, strict=True)] for step, rows in by_step.items()}
+    return list(means), [reward for reward, _ in means.values()], [rule for _, rule in means.values()]
+
+
+def _tabulate(folder: Path, journal: Path, count: int = 12) -> Path:
+    """The first and the last judged responses, with principles and critiques, as Markdown."""
+    entries = list(_completions(journal))
+    chosen = [*entries[: count // 2], *entries[-count // 2 :]]
+    lines = ["| step | question | response | principles | critique | reward |", "|---|---|---|---|---|---|"]
+    for entry in chosen:
+        cells = [entry["step"], entry["prompt"], entry["response"], entry.get("principles"), entry.get("critique")]
+        reward = "unscored" if entry["reward"] is None else f"{entry['reward']:.2f}"
+        lines.append("| " + " | ".join(map(_cell, [*cells, reward])) + " |")
+    path = folder / "examples.md"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _completions(journal: Path) -> Iterator[dict[str, Any]]:
+    return (entry for entry in record.read(journal) if entry["type"] == "completion")
+
+
+def _cell(value: Any) -> str:
+    """A value as one cell of a Markdown table, whatever a policy or a judge wrote."""
+    escaped = str(value or "").replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return escaped.replace("\n", "<br>")

@@ -1,0 +1,161 @@
+"""A whole training run in one process: TRL's GRPOTrainer, a policy made here, and a scripted judge that likes vowels.
+
+    python tests/training/tiny_grpo.py script|thread
+
+Each family trains in turn; printed is, as JSON, the mean share of vowels in the first and in the last steps' responses, as
+the record has them: what the policy did, not what the judge said of it. `test_training.py` runs it, also from a notebook.
+"""
+
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+STEPS, GROUP_SIZE, PROMPTS = 24, 8, ["yes", "no", "question", "the fox"]
+PRINCIPLES = "Evaluation Principles:\n1. [Vowels] (Weight: 100%): the more, the better."
+
+
+def vowels(text):
+    """The share of vowels among the characters, 0 to 1."""
+    return sum(c in "aeiou" for c in text) / max(len(text), 1)
+
+
+def reply(messages):
+    """What a judge that likes vowels answers to the default prompt of any family."""
+    prompt = messages[0].content
+    if "[The Start of Assistant A's Answer]" in prompt:
+        a, b = re.findall(r"\[The Start of Assistant [AB]'s Answer\]\n(.*?)\n\[The End", prompt, re.DOTALL)
+        return "A" if vowels(a) > vowels(b) else "B"
+    if "[The Begin of Response 1]" in prompt:
+        shown = re.findall(r"\[The Begin of Response [0-9]+\]\n(.*?)\n\[The End of Response", prompt, re.DOTALL)
+        return "Scores: \\boxed{" + ", ".join(f"{1 + 9 * vowels(text):.2f}" for text in shown) + "}"
+    if "[The Begin of Response]" in prompt:
+        shown = re.search(r"\[The Begin of Response\]\n(.*?)\n\[The End of Response\]", prompt, re.DOTALL)[1]
+        return f"Score: \\boxed{{{1 + 9 * vowels(shown):.2f}}}"
+    if "<critique>" in prompt:
+        return f"<critique>Vowels.</critique><score>{10 * vowels(prompt.rpartition('[Response]')[2]):.2f}</score>"
+    return PRINCIPLES
+
+
+def policy():
+    """A one-layer model and its tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog user assistant question"] * 20, trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>")
+    wrapped.model_input_names = ["input_ids", "attention_mask"]
+    wrapped.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(wrapped),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        pad_token_id=wrapped.pad_token_id,
+        eos_token_id=wrapped.eos_token_id,
+        bos_token_id=None,
+    )
+    model = Qwen2ForCausalLM(config)
+    model.warnings_issued = {}
+    return model, wrapped
+
+
+def train(reward):
+    """Train on `reward` and return the trainer."""
+    import torch
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    torch.set_num_threads(1)
+    model, tokenizer = policy()
+    config = GRPOConfig(
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=16,
+        num_generations=GROUP_SIZE,
+        max_completion_length=12,
+        max_steps=STEPS,
+        learning_rate=5e-3,
+        lr_scheduler_type="constant",
+        logging_steps=1,
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        save_strategy="no",
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        seed=0,
+    )
+    dataset = Dataset.from_dict({"prompt": [[{"role": "user", "content": p}] for p in PROMPTS * 40]})
+    trainer = GRPOTrainer(
+        model=model, reward_funcs=[reward], args=config, train_dataset=dataset, processing_class=tokenizer
+    )
+    trainer.train()
+    return trainer
+
+
+def families():
+    """One reward of each family, with the scripted judge."""
+    from grmrewards import GRAMReward, IPGRMReward, IRPMReward, ListwiseReward, ScriptedJudge
+
+    judge = ScriptedJudge(reply)
+    return [
+        IPGRMReward(judge, group_size=GROUP_SIZE, log_path=_journal()),
+        ListwiseReward(judge, votes=2, group_size=GROUP_SIZE, log_path=_journal()),
+        IRPMReward(judge, group_size=GROUP_SIZE, log_path=_journal()),
+        GRAMReward(judge, group_size=GROUP_SIZE, log_path=_journal()),
+    ]
+
+
+def main():
+    """Train with each family: {family: {"first": share, "last": share, "logged": names of its metrics}}."""
+    from grmrewards import record
+
+    results = {}
+    for reward in families():
+        trainer = train(reward)
+        shares = [vowels(e["response"]) for e in record.read(reward.log_path) if e["type"] == "completion"]
+        fifth = len(shares) // 5
+        logged = sorted({key for row in trainer.state.log_history for key in row if reward.__name__ in key})
+        results[reward.family] = {
+            "first": statistics.fmean(shares[:fifth]),
+            "last": statistics.fmean(shares[-fifth:]),
+            "completions": len(shares),
+            "logged": logged,
+        }
+    return results
+
+
+def _journal():
+    return Path(tempfile.mkdtemp()) / "record.jsonl"
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "thread":
+        found = []
+        worker = threading.Thread(target=lambda: found.append(main()))
+        worker.start()
+        worker.join()
+        print(json.dumps(found[0]))
+    else:
+        print(json.dumps(main()))
