@@ -18,14 +18,18 @@ from grmrewards.errors import ParseError
 from grmrewards.types import Reply
 
 TAIL = 20_000  # a verdict stands at the end; longer texts are read from here on
+LONGEST = 2_000  # characters inside a box or tag
 
 _NUMBER = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)(?:\s*/\s*([0-9]{1,3})(?:\.0{1,4})?)?")
 _LABELLED = re.compile(r"(?:response|answer|#)\s*([0-9]{1,3})\s*[:=]\s*(\S.*)", re.IGNORECASE)
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathbf|mathrm|boldsymbol)\s*\{([^{}]*)\}")
+_DRESS = re.compile(r"\*\*|\$|\\,")
 _HEADER = re.compile(r"(?:evaluation principles|评估原则)\s*[:：]", re.IGNORECASE)
-_LISTED = re.compile(r"^\s*(?:[0-9]{1,2}[.)]|[-*•])\s*\S", re.MULTILINE)
+_LISTED = re.compile(r"^[ \t]*(?:[0-9]{1,2}[.)]|[-*•])\s*\S", re.MULTILINE)
+_ANALYSIS = re.compile(r"\n[ \t]*Analysis:")
 _WEIGHT = re.compile(r"\(\s*weight\s*[:：]\s*([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%\s*\)", re.IGNORECASE)
-_CRITERION = re.compile(r"\]\*{0,2}\s*[:：][^\n]*score\s*[:：]\s*([0-9]{1,2}(?:\.[0-9]{1,4})?)\s*/\s*10", re.IGNORECASE)
+_CRITERION = re.compile(r"\]\*{0,2}\s*[:：]")
+_OUT_OF_TEN = re.compile(r"score\s*[:：]\s*([0-9]{1,2}(?:\.[0-9]{1,4})?)\s*/\s*10(?![0-9])", re.IGNORECASE)
 
 
 def boxed_scores(reply: Reply, count: int, *, low: float, high: float) -> list[float]:
@@ -52,28 +56,31 @@ def tagged_score(reply: Reply, tag: str, *, low: float, high: float) -> float:
     7.5
     """
     text = verdict_segment(reply)
-    lowered = text.lower()
-    start = lowered.rfind(f"<{tag}>")
-    if start < 0:
+    tags = list(re.finditer(f"<(/?){re.escape(tag)}>", text, re.IGNORECASE | re.ASCII))
+    opened = max((i for i, found in enumerate(tags) if not found[1]), default=None)
+    if opened is None:
         raise ParseError(f"no <{tag}> in the answer, which ends: {text[-80:]!r}")
-    end = lowered.find(f"</{tag}>", start)
-    if end < 0:
+    if opened + 1 == len(tags):
         raise ParseError(f"the last <{tag}> is never closed")
-    _check_cut_off(reply, text[end + len(tag) + 3 :])
-    return _score(_unwrap(text[start + len(tag) + 2 : end]), low=low, high=high)
+    start, end = tags[opened], tags[opened + 1]
+    _check_cut_off(reply, text[end.end() :])
+    return _score(_unwrap(text[start.end() : end.start()]), low=low, high=high)
 
 
 def principles_text(reply: Reply) -> str:
     """The principles in a judge's answer, from their header to the end (IP-GRM, stage 1).
 
-    A refusal (no header and no list), an empty answer and one that was cut off raise `ParseError`: criteria that are
-    wrong for one prompt would be wrong for all its responses, and for as long as they are cached.
+    A refusal (no header and no list), an empty answer, one that was cut off and one that never came to its point raise
+    `ParseError`: criteria that are wrong for one prompt would be wrong for all its responses, and for as long as they
+    are cached.
     """
     text = _without_reasoning(reply.text)
     _check_cut_off(reply, "cut off" if text else "")
     header = _HEADER.search(text)
     text = text[header.start() :] if header else text
-    text = re.split(r"\n\s*Analysis:", text, maxsplit=1)[0].strip()
+    text = _ANALYSIS.split(text, maxsplit=1)[0].strip()
+    if len(text) > TAIL:
+        raise ParseError(f"principles of {len(text)} characters; at most {TAIL} are a list of criteria")
     if not header and not _LISTED.search(text):
         raise ParseError(f"neither principles nor a list: {text[:80]!r}")
     if header and not text[header.end() - header.start() :].strip():
@@ -94,7 +101,10 @@ def weights(principles: str) -> list[float]:
 
 def criterion_scores(text: str, *, low: float, high: float) -> list[float]:
     """The scores of the lines `- **[Name]**: ... Score: X/10` in a judge's analysis; empty where one is out of range."""
-    found = [float(s) for s in _CRITERION.findall(_without_reasoning(text)[-TAIL:])]
+    lines = _without_reasoning(text)[-TAIL:].splitlines()
+    named = [(line, _CRITERION.search(line)) for line in lines]
+    scores = [_OUT_OF_TEN.findall(line, name.end())[-1:] for line, name in named if name]
+    found = [float(score) for last in scores for score in last]
     return found if all(low <= s <= high for s in found) else []
 
 
@@ -138,7 +148,9 @@ def _last_box(text: str) -> tuple[str, str]:
 
 def _unwrap(text: str) -> str:
     """Without the clothes that models put on a number: `\\text{8}`, `$8$`, `**8**`."""
-    return _WRAPPED.sub(r"\1", text[:2_000]).replace("**", "").replace("$", "").replace("\\,", "").strip()
+    if len(text) > LONGEST:
+        raise ParseError(f"a verdict of {len(text)} characters; at most {LONGEST} are one: {text[:80]!r}")
+    return _DRESS.sub(" ", _WRAPPED.sub(r"\1", text)).strip()
 
 
 def _in_label_order(items: Sequence[str]) -> list[str]:

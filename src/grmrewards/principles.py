@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from grmrewards.errors import ConfigError
+
 VERSION = 1
 
 
@@ -34,9 +36,12 @@ class PrincipleCache:
     """Principles by key. Its pickle carries the folder alone."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
+        if folder is not None and (not isinstance(folder, (str, Path)) or not str(folder).strip()):
+            raise ConfigError(f"cache_dir={folder!r}; allowed is the path of a folder, or None.")
         self.folder = None if folder is None else Path(folder)
         self._memory: dict[str, str] = {}
         self._writing: dict[str, asyncio.Lock] = {}
+        self._warned = False
 
     async def get(self, key: str, write: Callable[[], Awaitable[str]]) -> str:
         """The text of `key`, from `write` if nobody has it. Groups that ask at once wait for one call; errors pass through."""
@@ -58,14 +63,16 @@ class PrincipleCache:
     def _load(self, key: str) -> str | None:
         """The stored text; None where there is no file, or one that is not ours."""
         path = self._path(key)
-        if path is None or not path.is_file():
+        if path is None:
             return None
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        fits = isinstance(entry, dict) and entry.get("key") == key and isinstance(entry.get("principles"), str)
-        return entry["principles"] if fits else None
+        if not isinstance(entry, dict) or (entry.get("v"), entry.get("key")) != (VERSION, key):
+            return None
+        text = entry.get("principles")
+        return text if isinstance(text, str) and text.strip() else None
 
     def _store(self, key: str, text: str) -> str:
         """Write `text` unless another process was first, and return what is stored. A failing disk is one warning."""
@@ -74,43 +81,36 @@ class PrincipleCache:
             return text
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _put_if_absent(path, json.dumps({"v": VERSION, "key": key, "principles": text}))
+            self._put_if_absent(path, key, text)
         except OSError as error:
-            warnings.warn(
-                f"principles are kept in memory only: {path.parent} cannot be written ({error}).", stacklevel=2
-            )
+            self._warn_once(f"principles are kept in memory only: {path.parent} cannot be written ({error}).")
             return text
         return self._load(key) or text
+
+    def _put_if_absent(self, path: Path, key: str, text: str) -> None:
+        """Put a whole file at `path` unless a readable one stands there."""
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(json.dumps({"v": VERSION, "key": key, "principles": text}))
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(beside, path)
+            except OSError:  # a file stands there, or the file system has no hard links
+                if self._load(key) is None:
+                    os.replace(beside, path)
+        finally:
+            Path(beside).unlink(missing_ok=True)
+
+    def _warn_once(self, message: str) -> None:
+        """One warning for each cache: each failure names another file, so Python would show them all."""
+        if not self._warned:
+            self._warned = True
+            warnings.warn(message, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["folder"])  # type: ignore[misc]  # unpickling is a fresh start
-
-
-def _put_if_absent(path: Path, text: str) -> None:
-    """Put a whole file at `path` unless a readable one stands there. Without hard links the last writer wins."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            if not _is_json(path):
-                os.replace(beside, path)
-        except OSError:  # a file system without hard links
-            os.replace(beside, path)
-    finally:
-        Path(beside).unlink(missing_ok=True)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True

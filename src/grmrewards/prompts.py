@@ -46,6 +46,7 @@ _CONTROL = (
 )
 # Spaces of every kind and characters without width, with which a marker may be typed to slip through (B2-29).
 _GAP = "[\\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
+_ALIKE = {"[": "[\\[［]", "]": "[\\]］]", "'": "['’]"}
 
 
 class Piece(NamedTuple):
@@ -119,15 +120,20 @@ def warn_if_trained_with_another(model: str) -> None:
 
 def _load(source: str | Path) -> str:
     """The text of a template: ours by name, a file by path, or the text itself."""
+    if not isinstance(source, (str, Path)):
+        raise ConfigError(f"template={source!r}; allowed is a text or the path of a file.")
     if isinstance(source, str) and re.fullmatch(r"[a-z_]+", source):
         ours = resources.files("grmrewards") / "prompts" / f"{source}.txt"
         if ours.is_file():
             return ours.read_text(encoding="utf-8").removesuffix("\n")
     if isinstance(source, str) and ("\n" in source or "{" in source):
         return source
-    if not Path(source).is_file():
-        raise ConfigError(f"template={str(source)!r} is neither a file nor a text with marks such as {{question}}.")
-    return Path(source).read_text(encoding="utf-8").removesuffix("\n")
+    try:
+        return Path(source).read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"template={str(source)[:200]!r} is neither a file of text nor a text with marks such as {{question}} ({error})."
+        ) from error
 
 
 def _pieces(text: str) -> Iterator[Piece]:
@@ -155,20 +161,22 @@ def _braced(names: Sequence[str]) -> str:
 
 
 def _break(match: re.Match[str]) -> str:
-    return match[0][0] + "\\" + match[0][1:]
+    return match[0] + "\\"
 
 
 @functools.lru_cache(maxsize=64)
 def _guard(markers: tuple[str, ...], control_tokens: tuple[str, ...]) -> re.Pattern[str]:
-    """One linear pattern for all that must not stand in a value; each branch begins with a fixed character."""
+    """One linear pattern for the first character of all that must not stand in a value.
+
+    The rest is looked at and not consumed: two of them that overlap are both broken.
+    """
     typed = [_typed(marker) for marker in markers]
-    exact = [re.escape(token) for token in sorted(control_tokens, key=len, reverse=True) if len(token) > 1]
+    exact = [f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in control_tokens if len(token) > 1]
     return re.compile("|".join([*typed, *exact, *_CONTROL]), re.IGNORECASE)
 
 
 def _typed(marker: str) -> str:
-    """A marker in any case, with gaps of any kind (or none) between its words, and any number in place of its own."""
-    words = re.findall(r"\{i\}|\w+|[^\w\s]", marker)
-    body = f"{_GAP}*".join(r"[0-9]+" if w == "{i}" or w.isdigit() else re.escape(w) for w in words[1:])
-    first = {"[": "[\\[［]"}.get(words[0], re.escape(words[0]))
-    return f"{first}{_GAP}*{body}"
+    """A marker in any case, with gaps of any kind (or none) between its characters, and any number in place of its own."""
+    signs = re.findall(r"\{i\}|\d+|[^\W\d]|[^\w\s]", marker)
+    first, *rest = (r"\d+" if sign == "{i}" or sign.isdigit() else _ALIKE.get(sign, re.escape(sign)) for sign in signs)
+    return f"{first}(?={_GAP}*{f'{_GAP}*'.join(rest)})"

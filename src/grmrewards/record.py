@@ -1,12 +1,14 @@
 """The record: one JSON line for each judgement and each completion, on disk before the next one is asked for.
 
 A line is appended in one write to a file opened with O_APPEND, so that processes can share it and a killed run leaves at
-most one torn line, which the reader skips.
+most one torn line, which the reader skips and the next run ends before it appends its own.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ VERSION = 1
 
 def append(path: str | Path, entry: Mapping[str, Any]) -> None:
     """Append `entry` as one line. Lone surrogates and non-finite numbers are written in a form that JSON allows."""
-    line = json.dumps({"v": VERSION, **entry}, ensure_ascii=True, default=str) + "\n"
-    with open(path, "ab", buffering=0) as file:
-        file.write(line.encode())
+    line = json.dumps(_finite({"v": VERSION, **entry}), ensure_ascii=True, default=str) + "\n"
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b", buffering=0) as file:
+        torn = file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+        file.write(b"\n" * bool(torn) + line.encode())
 
 
 def read(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -34,3 +38,12 @@ def read(path: str | Path) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(entry, dict):
                 yield entry
+
+
+def _finite(value: Any) -> Any:
+    """`value` with non-finite numbers as text: JSON has none, and readers other than Python's refuse the line."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -41,7 +41,10 @@ def length_correlation(rewards: Sequence[float | None], lengths: Sequence[int]) 
     pairs = [(r, n) for r, n in zip(rewards, lengths, strict=True) if r is not None]
     if len({r for r, _ in pairs}) < 2 or len({n for _, n in pairs}) < 2:
         return None
-    return statistics.correlation([r for r, _ in pairs], [float(n) for _, n in pairs])
+    try:
+        return statistics.correlation([r for r, _ in pairs], [float(n) for _, n in pairs])
+    except statistics.StatisticsError:  # they differ by less than a square can hold
+        return None
 
 
 def reasons(call: Call) -> str:

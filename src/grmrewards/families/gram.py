@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from grmrewards import arguments, scoring, texts
 from grmrewards.errors import ConfigError
 from grmrewards.reward import Reward
+from grmrewards.rollouts import distinct
 from grmrewards.runner import together
 from grmrewards.types import CALL, Group, Judge
 
@@ -26,8 +27,8 @@ class GRAMReward(Reward):
     Args:
         judge: A judge that gives log-probabilities.
         baseline_column: A dataset column with the answer to compare with. 2G comparisons a group.
-        opponents: Without a baseline, how many others each response meets, at random; None: all of them,
-            G(G - 1) comparisons a group.
+        opponents: Without a baseline, how many others each response meets, at random (one more where both the group
+            and the number are odd); None: all of them, G(G - 1) comparisons a group.
         both_orders: Compare each pair in both orders, which cancels a liking for the first place. False halves the cost.
         **shared: The arguments of `Reward`.
 
@@ -71,37 +72,43 @@ class GRAMReward(Reward):
 
     async def _against_baseline(self, group: Group) -> list[float | None]:
         baselines_G = [texts.answer(value) for value in group.columns[self.baseline_column or ""]]
-        return await together(
-            self._preference(group, i, response, baselines_G[i]) for i, response in enumerate(group.responses)
+        firsts, places = distinct(list(zip(group.responses, baselines_G, strict=True)))
+        same = [[i for i, place in enumerate(places) if place == p] for p in range(len(firsts))]
+        found = await together(
+            self._preference(group, rows, group.responses[rows[0]], baselines_G[rows[0]]) for rows in same
         )
+        return [found[place] for place in places]
 
     async def _within_group(self, group: Group) -> list[float | None]:
-        size = len(group.responses)
-        if size == 1:
+        texts_G = group.responses
+        if len(texts_G) == 1:
             return [0.5]
-        pairs = self._pairs(group, size)
-        found = await together(
-            self._preference(group, i, group.responses[i], group.responses[j], against=j) for i, j in pairs
-        )
-        known = {pair: p for pair, p in zip(pairs, found, strict=True) if p is not None}
-        return scoring.win_rates(known, size)
+        pairs = [(i, j) if texts_G[i] <= texts_G[j] else (j, i) for i, j in self._pairs(group, len(texts_G))]
+        firsts, places = distinct([(texts_G[i], texts_G[j]) for i, j in pairs])  # equal texts meet one opponent once
+        rows = {text: [i for i, other in enumerate(texts_G) if other == text] for text in texts_G}
+        met = [(texts_G[i], texts_G[j]) for i, j in (pairs[at] for at in firsts)]
+        found = await together(self._preference(group, rows[a], a, b, against=rows[b]) for a, b in met)
+        known = {pair: p for pair, at in zip(pairs, places, strict=True) if (p := found[at]) is not None}
+        return scoring.win_rates(known, len(texts_G))
 
     def _pairs(self, group: Group, size: int) -> list[tuple[int, int]]:
         """All pairs; or, on a random ring, each response with the next ones, so that all meet equally many."""
         if self.opponents is None or self.opponents >= size - 1:
             return [(i, j) for i in range(size) for j in range(i + 1, size)]
         ring = random.Random(self.content_seed((group.prompt, group.responses))).sample(range(size), size)
-        steps = range(1, (self.opponents + 1) // 2 + 1)
+        steps = [*range(1, self.opponents // 2 + 1)]
+        if self.opponents % 2:  # the one across the ring, who is the same for both; in an odd ring there is none
+            steps.append(size // 2 if size % 2 == 0 else self.opponents // 2 + 1)
         met = {frozenset((ring[at], ring[(at + step) % size])) for step in steps for at in range(size)}
         return sorted((min(pair), max(pair)) for pair in met)
 
     async def _preference(
-        self, group: Group, row: int, first: str, second: str, against: int | None = None
+        self, group: Group, rows: Sequence[int], first: str, second: str, against: Sequence[int] = ()
     ) -> float | None:
         """P(first is better than second), or None. Equal texts need no judge."""
         if first == second:
             return 0.5
-        about = [row] if against is None else [row, against]
+        about = [*rows, *against]
         # One order: which of the two is A is decided by the content, so that no place belongs to a row of the batch.
         swaps = (False, True) if self.both_orders else (self.content_seed((first, second)) % 2 == 1,)
         orders = await together(self._compare(group, about, first, second, swapped) for swapped in swaps)
@@ -110,12 +117,9 @@ class GRAMReward(Reward):
             return None
         self._count_flips(logprobs)
         p = scoring.preference(logprobs)
-        self.note(
-            "critique",
-            about[:1],
-            f"P(better than {'the baseline' if against is None else f'response {against + 1}'}) = {p:.3f}",
-        )
-        self.note("critique", about[1:], f"P(better than response {row + 1}) = {1 - p:.3f}")
+        opponent = f"response {against[0] + 1}" if against else "the baseline"
+        self.note("critique", rows, f"P(better than {opponent}) = {p:.3f}")
+        self.note("critique", against, f"P(better than response {rows[0] + 1}) = {1 - p:.3f}")
         return p
 
     async def _compare(

@@ -63,8 +63,12 @@ class IPGRMReward(Reward):
     ) -> None:
         self.votes = arguments.whole("votes", votes)
         self.combine = arguments.one_of("combine", combine, ("boxed", "weighted", "auto"))
-        self.principles_judge = arguments.judge("principles_judge", principles_judge or judge)
-        self.principles_template = Template(principles_template or "ipgrm_principles", required=("question",))
+        self.principles_judge = arguments.judge(
+            "principles_judge", judge if principles_judge is None else principles_judge
+        )
+        self.principles_template = Template(
+            "ipgrm_principles" if principles_template is None else principles_template, required=("question",)
+        )
         self.cache = PrincipleCache(cache_dir)
         super().__init__(judge, **shared)
 

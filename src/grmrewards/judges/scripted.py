@@ -40,7 +40,7 @@ class ScriptedJudge:
     async def generate(self, messages: Sequence[Message], *, n: int = 1, **sampling: Any) -> list[Reply]:
         """`n` answers: those that `reply` returns, repeated as needed."""
         answers = await self._answers(messages)
-        texts = answers if isinstance(answers, list) else [answers]
+        texts = answers if isinstance(answers, (list, tuple)) else [answers]
         return [_as_reply(texts[i % len(texts)]) for i in range(n)] if texts else []
 
     async def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> list[tuple[float, ...]]:
