@@ -17,6 +17,9 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import tiny  # noqa: E402  # found by the line above, as this file is run as a script and from a notebook
 
 STEPS, GROUP_SIZE, PROMPTS = 24, 8, ["yes", "no", "question", "the fox"]
 PRINCIPLES = "Evaluation Principles:\n1. [Vowels] (Weight: 100%): the more, the better."
@@ -44,43 +47,6 @@ def reply(messages):
     return PRINCIPLES
 
 
-def policy():
-    """A one-layer model and its tokenizer."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog user assistant question"] * 20, trainer)
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>")
-    wrapped.model_input_names = ["input_ids", "attention_mask"]
-    wrapped.chat_template = (
-        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    )
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(wrapped),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        pad_token_id=wrapped.pad_token_id,
-        eos_token_id=wrapped.eos_token_id,
-        bos_token_id=None,
-    )
-    model = Qwen2ForCausalLM(config)
-    model.warnings_issued = {}
-    return model, wrapped
-
-
 def train(reward):
     """Train on `reward` and return the trainer."""
     import torch
@@ -88,7 +54,7 @@ def train(reward):
     from trl import GRPOConfig, GRPOTrainer
 
     torch.set_num_threads(1)
-    model, tokenizer = policy()
+    model, tokenizer = tiny.model_and_tokenizer()
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=16,

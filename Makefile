@@ -1,0 +1,62 @@
+# Two commands: `make demo` and `make test`. Each builds what it needs on a machine with Python 3.11 and pip.
+# `make demo ARGS="--family gram"` passes options on; `grmrewards demo --help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+VENV_TRL022 := .venv-trl022
+ARGS ?=
+
+# Models this small run fastest on one thread; two wait for each other.
+export OMP_NUM_THREADS := 1
+export OMP_WAIT_POLICY := PASSIVE
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check test-main test-trl test-trl022 test-package test-judge clean
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/grmrewards demo $(ARGS)
+
+test: check test-main test-trl test-trl022 test-package test-judge
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# At most 90 seconds; nothing beyond loopback, no sleeping, warnings are errors.
+test-main: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m "not trl and not slow"
+
+# Whole training runs with TRL 1.16, and with the 0.22.2 that Unsloth's notebooks pin.
+test-trl: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m trl
+
+test-trl022: $(VENV_TRL022)/.dev
+	$(VENV_TRL022)/bin/python -m pytest -q tests/training tests/test_transformers_judge.py tests/test_embedded_judge.py -m "not slow"
+
+# The wheel, as a user gets it.
+test-package: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m slow tests/test_package.py
+
+# The shipped judge on held-out cases, and short demos of every family and of the endpoint.
+test-judge: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m slow tests/test_embedded_judge.py tests/test_demo.py
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q -c constraints.txt -e ".[trl,report]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(VENV)/bin/pip install -q -c constraints.txt -e ".[trl,report,dev]"
+	touch $@
+
+$(VENV_TRL022)/.dev: pyproject.toml constraints-trl022.txt
+	$(PYTHON) -m venv $(VENV_TRL022)
+	$(VENV_TRL022)/bin/pip install -q -c constraints-trl022.txt -e ".[trl,report,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV_TRL022) dist build demo-output .hypothesis .mypy_cache .ruff_cache
