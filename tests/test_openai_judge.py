@@ -332,9 +332,9 @@ def test_retries_end_with_the_call(server: Server) -> None:
     server.script = lambda body: fails(500)
     started = time.monotonic()
     with pytest.raises(TransportError):
-        generate(judge_at(server), seconds=0.1)
+        generate(judge_at(server), seconds=0.4)
     assert time.monotonic() - started < 1.5
-    assert len(server.bodies) > 2
+    assert len(server.bodies) > 1
 
 
 def test_a_reward_returns_in_time_though_some_answers_hang(server: Server) -> None:
@@ -461,7 +461,9 @@ def test_a_field_refused_under_both_names_is_left_out(server: Server) -> None:
     assert ["max_completion_tokens" in body for body in server.bodies] == [False, True, False]
 
 
-def test_many_requests_that_learn_of_a_refusal_together_learn_it_once(server: Server) -> None:
+def test_many_requests_that_learn_of_a_refusal_together_learn_it_once(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     server.script = refuses("max_tokens", param="max_tokens")
     judge = judge_at(server)
 
@@ -470,6 +472,7 @@ def test_many_requests_that_learn_of_a_refusal_together_learn_it_once(server: Se
 
     asyncio.run(many())
     assert all("max_completion_tokens" in body for body in server.bodies if "max_tokens" not in body)
+    assert [record.message.partition(" (")[0] for record in caplog.records] == ["judge refuses max_tokens"]
 
 
 # Votes
@@ -621,9 +624,21 @@ LN2 = math.log(2)
         (lambda: labels(("A", math.log(0.99)), ("The", math.log(0.007))), 0.99, 0.003),
         (lambda: labels(("B", math.log(0.9)), ("A", -9999.0), ("C", None)), 0.1, 0.9),
         (lambda: labels(("A", math.log(0.9)), sampled=("B", math.log(0.1))), 0.9, 0.1),
+        (lambda: labels(("A", 1e-6)), 1.0, 1e-9),
         (lambda: labels(("a", math.log(0.05)), ("A", math.log(0.8)), ("B", math.log(0.1))), 0.8, 0.1),
     ],
-    ids=["two", "spaced", "marked", "lines", "one missing", "rest bounds", "sentinel", "sampled", "lower case"],
+    ids=[
+        "two",
+        "spaced",
+        "marked",
+        "lines",
+        "one missing",
+        "rest bounds",
+        "sentinel",
+        "sampled",
+        "certain",
+        "lower case",
+    ],
 )
 def test_labels_get_their_whole_mass(server: Server, answer: Callable[[], Answer], p_a: float, p_b: float) -> None:
     server.script = lambda body: answer()
