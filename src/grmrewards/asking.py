@@ -18,6 +18,7 @@ from grmrewards.types import CALL, Call, Judge, Message, Reply, Vote
 
 T = TypeVar("T")
 REASK_TEMPERATURE = 0.7  # a greedy judge would only repeat itself
+SLACK = 0.1  # seconds beyond the deadline in which a judge may say itself what went wrong
 
 
 async def ask(
@@ -82,7 +83,7 @@ async def _within(call: Call, answer: Awaitable[T]) -> T:
     """The answer, if it comes before the call's deadline; what went wrong on the way as a `JudgeError`."""
     call.requests += 1
     try:
-        async with asyncio.timeout_at(call.deadline):
+        async with asyncio.timeout_at(None if call.deadline is None else call.deadline + SLACK):
             return await answer
     except TimeoutError as error:
         call.counts["requests_lost"] += 1

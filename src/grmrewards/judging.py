@@ -6,43 +6,20 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from tqdm import tqdm
 
+from grmrewards import tally
+from grmrewards.batch import JUDGING, Batch, Judging
 from grmrewards.errors import ConfigError, JudgeError
-from grmrewards.rollouts import Rollout, group_of
+from grmrewards.rollouts import group_of
 from grmrewards.runner import together
 from grmrewards.types import CALL, Call, Group, Judge
 
 GRACE = 1.0  # seconds beyond the deadline in which a family may hand in what it has
 
 Score = Callable[[Group], Awaitable[Sequence[float | None]]]
-Notes = dict[str, dict[int, list[str]]]
-
-
-@dataclass
-class Batch:
-    """The rows of one call, their groups, and what came of them: scores (None: unscored) and notes by row."""
-
-    rows: list[Rollout]
-    groups: list[list[int]]
-    scores: list[float | None]
-    step: int | None = None
-    notes: Notes = field(default_factory=dict)
-    call: Call = field(default_factory=Call)
-
-
-@dataclass(frozen=True)
-class Judging:
-    """The group that is being judged: the batch's rows of its responses, and where notes about them go."""
-
-    batch: Batch
-    rows: Sequence[int]
-
-
-JUDGING: ContextVar[Judging | None] = ContextVar("grmrewards_judging", default=None)
 
 
 class _Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
@@ -111,6 +88,7 @@ async def _check_that_an_empty_response_fits(call: Call, group: Group, score: Sc
     await _scores(call, replace(group, responses=blanks), score)
     if call.counts["overflows"] > before:
         raise ConfigError(
-            "the prompt does not fit into the judge's context window even with an empty response. Shorten the "
-            "prompts or the template, or choose a judge with a larger window."
+            "the prompt does not fit into the judge's context window even with an empty response: shorten the prompts or "
+            "the template, lower max_tokens, or choose a judge with a larger window. The judge said: "
+            f"{tally.reasons(call)}"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grmrewards import record, tally, texts
-from grmrewards.judging import JUDGING, Batch
+from grmrewards.batch import JUDGING, Batch
 from grmrewards.types import Message, Vote
 
 log = logging.getLogger("grmrewards")

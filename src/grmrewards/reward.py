@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from grmrewards import arguments, asking, ranks, reporting, rollouts, scoring, tally, texts
+from grmrewards.batch import JUDGING, Batch
 from grmrewards.errors import JudgeOutage
-from grmrewards.judging import JUDGING, Batch, judge_batch
+from grmrewards.judging import judge_batch
 from grmrewards.outage import FailureWindow
 from grmrewards.prompts import Template, warn_if_trained_with_another
 from grmrewards.runner import run

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from grmrewards.judging import Batch
+from grmrewards.batch import Batch
 from grmrewards.types import Call
 
 

@@ -172,9 +172,9 @@ def _tokenizer(name: str, revision: str | None, trust_remote_code: bool) -> Any:
 
 
 def structural_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """The added tokens that are written with brackets or bars: those of a chat format, not words or runs of spaces."""
+    """The added tokens that are written with brackets or bars and without spaces: those of a chat format, not of text."""
     names = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
-    return tuple(sorted(name for name in names if re.search(r"[<>\[\]|｜]", name) and not name.isspace()))
+    return tuple(sorted(name for name in names if re.search(r"[<>\[\]|｜]", name) and not re.search(r"\s", name)))
 
 
 def _load_model(source: Mapping[str, Any]) -> Any:
