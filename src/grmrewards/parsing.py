@@ -45,7 +45,7 @@ def boxed_scores(reply: Reply, count: int, *, low: float, high: float) -> list[f
     _check_cut_off(reply, rest)
     items = _unwrap(inside).strip("[]() ").replace("，", ",").split(",")
     if len(items) != count:
-        raise ParseError(f"{count} scores wanted, {len(items)} found in the last box: {inside[:80]!r}")
+        raise ParseError(f"not one score for each response: {count} wanted, {len(items)} in the box {inside[:80]!r}")
     return [_score(item, low=low, high=high) for item in _in_label_order(items)]
 
 
@@ -80,7 +80,7 @@ def principles_text(reply: Reply) -> str:
     text = text[header.start() :] if header else text
     text = _ANALYSIS.split(text, maxsplit=1)[0].strip()
     if len(text) > TAIL:
-        raise ParseError(f"principles of {len(text)} characters; at most {TAIL} are a list of criteria")
+        raise ParseError(f"principles longer than {TAIL} characters: {len(text)}")
     if not header and not _LISTED.search(text):
         raise ParseError(f"neither principles nor a list: {text[:80]!r}")
     if header and not text[header.end() - header.start() :].strip():
@@ -149,7 +149,7 @@ def _last_box(text: str) -> tuple[str, str]:
 def _unwrap(text: str) -> str:
     """Without the clothes that models put on a number: `\\text{8}`, `$8$`, `**8**`."""
     if len(text) > LONGEST:
-        raise ParseError(f"a verdict of {len(text)} characters; at most {LONGEST} are one: {text[:80]!r}")
+        raise ParseError(f"a verdict longer than {LONGEST} characters: {text[:80]!r}")
     return _DRESS.sub(" ", _WRAPPED.sub(r"\1", text)).strip()
 
 
@@ -160,7 +160,7 @@ def _in_label_order(items: Sequence[str]) -> list[str]:
         return list(items)
     by_label = {int(match[1]): match[2] for match in labelled if match}
     if sorted(by_label) != list(range(1, len(items) + 1)):
-        raise ParseError(f"labels must be 1 to {len(items)}, each once; found {sorted(by_label)}")
+        raise ParseError(f"labels other than one for each response: {len(items)} wanted, found {sorted(by_label)}")
     return [by_label[label] for label in sorted(by_label)]
 
 
@@ -169,8 +169,8 @@ def _score(item: str, *, low: float, high: float) -> float:
     if not match:
         raise ParseError(f"not a score: {item.strip()[:40]!r}")
     if match[2] and float(match[2]) != high:
-        raise ParseError(f"a score out of {match[2]}, where the scale ends at {high:g}: {item.strip()!r}")
+        raise ParseError(f"a score out of another total than {high:g}: {item.strip()!r}")
     score = float(match[1])
     if not low <= score <= high:
-        raise ParseError(f"{score:g} is outside of {low:g} to {high:g}")
+        raise ParseError(f"a score outside of {low:g} to {high:g}: {score:g}")
     return score

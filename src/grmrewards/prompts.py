@@ -29,7 +29,7 @@ NAMES = ("question", "system", "reference", "criteria", "principles", "response"
 RESPONSE_HEAD, RESPONSE_TAIL = "[The Begin of Response {i}]\n", "\n[The End of Response {i}]\n"
 
 # Released judges that were trained with a template of their own (methods 1, 2, 3, 5).
-_TRAINED_WITH_ANOTHER = ("ip-grm", "irpm", "gram-", "deepseek-grm")
+_TRAINED_WITH_ANOTHER = re.compile(r"(?<![a-z])(?:ip-grm|irpm|gram-|deepseek-grm)", re.IGNORECASE)
 
 _MARK = re.compile(r"\{([?/]?)(" + "|".join(NAMES) + r")\}")
 
@@ -110,7 +110,7 @@ def neutralise(text: str, *, markers: Sequence[str] = (), control_tokens: Sequen
 
 def warn_if_trained_with_another(model: str) -> None:
     """Warn where the name of a judge says that our default template is not the one it was trained with."""
-    if any(known in model.lower() for known in _TRAINED_WITH_ANOTHER):
+    if _TRAINED_WITH_ANOTHER.search(model) and not model.startswith("scripted:"):
         warnings.warn(
             f"{model!r} looks like a judge that was trained with a template of its own. Pass that as template=, or its "
             "scores will be those of another task.",
@@ -122,7 +122,7 @@ def _load(source: str | Path) -> str:
     """The text of a template: ours by name, a file by path, or the text itself."""
     if not isinstance(source, (str, Path)):
         raise ConfigError(f"template={source!r}; allowed is a text or the path of a file.")
-    if isinstance(source, str) and re.fullmatch(r"[a-z_]+", source):
+    if isinstance(source, str) and re.fullmatch(r"[a-z_]{1,40}", source):
         ours = resources.files("grmrewards") / "prompts" / f"{source}.txt"
         if ours.is_file():
             return ours.read_text(encoding="utf-8").removesuffix("\n")
@@ -132,7 +132,8 @@ def _load(source: str | Path) -> str:
         return Path(source).read_text(encoding="utf-8").removesuffix("\n")
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"template={str(source)[:200]!r} is neither a file of text nor a text with marks such as {{question}} ({error})."
+            f"template={str(source)[:200]!r} is neither a file of text nor a text with marks such as {{question}} "
+            f"({type(error).__name__})."
         ) from error
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ def append(path: str | Path, entry: Mapping[str, Any]) -> None:
     line = json.dumps(_finite({"v": VERSION, **entry}), ensure_ascii=True, default=str) + "\n"
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b", buffering=0) as file:
-        torn = file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
-        file.write(b"\n" * bool(torn) + line.encode())
+        file.write((b"\n" if _is_torn(file) else b"") + line.encode())
 
 
 def read(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -38,6 +38,14 @@ def read(path: str | Path) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(entry, dict):
                 yield entry
+
+
+def _is_torn(file: FileIO) -> bool:
+    """Whether the last line has no end: a kill cut it."""
+    if not file.tell():
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def _finite(value: Any) -> Any:

@@ -16,7 +16,8 @@ def metrics(batch: Batch, rewards: Sequence[float | None], *, top: float, second
     `at_max` rising while spread falls, and `length_correlation` far from 0, are how a fooled judge shows first.
     """
     rows, call = max(len(rewards), 1), batch.call
-    several = [[rewards[i] for i in group] for group in batch.groups if len(group) > 1]
+    scored = [[r for i in group if (r := rewards[i]) is not None] for group in batch.groups]
+    several = [group for group in scored if len(group) > 1]
     judgements = call.counts["usable"] + call.counts["unusable"]
     figures = {
         "unscored": sum(score is None for score in batch.scores) / rows,
@@ -52,11 +53,10 @@ def reasons(call: Call) -> str:
     return ", ".join(f"{reason} x{count}" for reason, count in call.failures.most_common(5)) or "no reason recorded"
 
 
-def _share_of_ties(groups: Sequence[Sequence[float | None]]) -> float:
+def _share_of_ties(groups: Sequence[Sequence[float]]) -> float:
     """The share of pairs within groups that have equal rewards."""
     pairs = ties = 0
     for group in groups:
-        scored = [r for r in group if r is not None]
-        pairs += len(scored) * (len(scored) - 1) // 2
-        ties += sum(n * (n - 1) // 2 for n in Counter(scored).values())
+        pairs += len(group) * (len(group) - 1) // 2
+        ties += sum(n * (n - 1) // 2 for n in Counter(group).values())
     return ties / pairs if pairs else 0.0
