@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grmrewards import record
+from grmrewards import arguments, record
 from grmrewards.errors import ConfigError
 from grmrewards.families.gram import GRAMReward
 from grmrewards.families.ipgrm import IPGRMReward
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from grmrewards.judges.embedded.domain import Question
 
 GROUP_SIZE, GROUPS_A_STEP = 8, 8
-STEPS = {"ipgrm": 80, "listwise": 40, "irpm": 80, "gram": 40}  # about two minutes of training on two cores
+FAMILIES = ("ipgrm", "listwise", "irpm", "gram")
+STEPS = 120  # about two minutes of training
 QUESTIONS, CHECKED = 400, 200
 ANSWER_TOKENS = 24
 
@@ -52,7 +54,7 @@ def run(
     family: str = "ipgrm",
     *,
     seed: int = 0,
-    steps: int | None = None,
+    steps: int = STEPS,
     output: str | Path = "demo-output",
     endpoint: bool = False,
 ) -> Outcome:
@@ -60,15 +62,14 @@ def run(
 
     Raises `ConfigError` for an unknown family, for missing extras, and for a family that the demo's server cannot serve.
     """
-    if family not in STEPS:
-        raise ConfigError(f"family={family!r}; allowed are {', '.join(STEPS)}.")
+    arguments.one_of("family", family, FAMILIES)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "record.jsonl"
     journal.unlink(missing_ok=True)
     with _judge(family, endpoint) as judge:
         reward = make_reward(family, judge, log_path=journal, seed=seed)
-        trainer = _trainer(reward, seed=seed, steps=steps or STEPS[family], folder=folder)
+        trainer = _trainer(reward, seed=seed, steps=steps, folder=folder)
         before = rule_score(trainer.model, trainer.processing_class)
         print(f"before training: rule score {before:.3f} (0 to 1, {CHECKED} held-out questions, no judge involved)")
         started = time.monotonic()
@@ -76,7 +77,7 @@ def run(
         seconds = time.monotonic() - started
         after = rule_score(trainer.model, trainer.processing_class)
     print(f"after  training: rule score {after:.3f} ({after - before:+.3f} in {seconds:.0f} s of training)")
-    files = (_draw(folder, journal, trainer.state.log_history, family), _tabulate(folder, journal), journal)
+    files = (_draw(folder, journal, family), _tabulate(folder, journal), journal)
     return Outcome(family, seed, before, after, seconds, files)
 
 
@@ -117,12 +118,15 @@ def _trainer(reward: Reward, *, seed: int, steps: int, folder: Path) -> Any:
         import torch
         from datasets import Dataset
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
         from trl import GRPOConfig, GRPOTrainer
     except ImportError as error:
         raise ConfigError(f"the demo trains with TRL: pip install 'grmrewards[trl,report]' ({error}).") from error
     torch.set_num_threads(1)  # two threads on models this small wait for each other
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # TRL's and its own affair
+    logging.disable_progress_bar()  # of loading weights
     tokenizer = AutoTokenizer.from_pretrained(POLICY)
-    policy = AutoModelForCausalLM.from_pretrained(POLICY, **{"torch_dtype": torch.float32})
+    policy = AutoModelForCausalLM.from_pretrained(POLICY).float()
     policy.warnings_issued = {}  # TRL 0.22 asks for it
     prompts = [[{"role": "user", "content": q.text}] for q in _questions("train", QUESTIONS, seed=5 + seed)]
     config = GRPOConfig(
@@ -145,9 +149,24 @@ def _trainer(reward: Reward, *, seed: int, steps: int, folder: Path) -> Any:
         gradient_checkpointing=False,
     )
     dataset = Dataset.from_dict({"prompt": prompts})
-    return GRPOTrainer(
+    trainer = GRPOTrainer(
         model=policy, reward_funcs=[reward], args=config, train_dataset=dataset, processing_class=tokenizer
     )
+    _show_reward_in_the_bar(trainer)
+    return trainer
+
+
+def _show_reward_in_the_bar(trainer: Any) -> None:
+    """One progress bar with the judge's mean reward, in place of a line of forty figures every few steps."""
+    from transformers.trainer_callback import ProgressCallback
+
+    class Bar(ProgressCallback):  # type: ignore[misc]  # transformers has no types
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if self.training_bar is not None and logs and "reward" in logs:
+                self.training_bar.set_postfix(reward=f"{float(logs['reward']):.2f}")
+
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Bar)
 
 
 @contextmanager
@@ -167,7 +186,7 @@ def _judge(family: str, endpoint: bool) -> Iterator[Judge]:
         yield judge
 
 
-def _draw(folder: Path, journal: Path, history: Sequence[dict[str, Any]], family: str) -> Path:
+def _draw(folder: Path, journal: Path, family: str) -> Path:
     """The reward that the judge gave and the score by the rule, over training, as a PNG."""
     try:
         from matplotlib.figure import Figure
@@ -216,5 +235,5 @@ def _completions(journal: Path) -> Iterator[dict[str, Any]]:
 
 def _cell(value: Any) -> str:
     """A value as one cell of a Markdown table, whatever a policy or a judge wrote."""
-    escaped = str(value or "").replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    escaped = ("" if value is None else str(value)).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
     return escaped.replace("\n", "<br>")
