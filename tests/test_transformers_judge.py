@@ -131,16 +131,13 @@ def test_an_answer_that_fills_its_limit_is_marked_as_cut_off(judge):
     assert (reply.finish_reason, reply.completion_tokens) == ("length", 3)
 
 
-def test_a_deadline_stops_the_decoding_and_leaves_no_thread(network):
-    judge = TransformersJudge(*network, max_new_tokens=900)
-    model, _ = network
-    stops, model.generation_config.eos_token_id = model.generation_config.eos_token_id, None
+def test_a_deadline_stops_the_decoding_and_leaves_no_thread():
+    model, tokenizer = tiny.model_and_tokenizer(window=100_000)
+    model.generation_config.eos_token_id = None  # it would decode for minutes
     before = set(threading.enumerate())
-    try:
-        with pytest.raises(JudgeOutage, match="deadline"):
-            IRPMReward(judge, deadline=0.2)(prompts=["q"] * 2, completions=["a", "b"])
-    finally:
-        model.generation_config.eos_token_id = stops
+    with pytest.raises(JudgeOutage, match="deadline"):
+        judge = TransformersJudge(model, tokenizer, max_new_tokens=90_000)
+        IRPMReward(judge, deadline=0.2)(prompts=["q"] * 2, completions=["a", "b"])
     left = {thread.name for thread in set(threading.enumerate()) - before}
     assert left <= {"grmrewards"}
 

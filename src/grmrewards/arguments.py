@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from grmrewards.errors import ConfigError
@@ -44,6 +45,13 @@ def word(name: str, value: Any) -> Any:
     """`value` if it is a text that is not blank, or None."""
     if value is not None and (not isinstance(value, str) or not value.strip()):
         raise ConfigError(f"{name}={value!r}; allowed is a text that is not empty, or None.")
+    return value
+
+
+def path(name: str, value: Any) -> Any:
+    """`value` if it is the path of something, or None."""
+    if value is not None and (not isinstance(value, (str, Path)) or not str(value).strip()):
+        raise ConfigError(f"{name}={value!r}; allowed is a path, or None.")
     return value
 
 

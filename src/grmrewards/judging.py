@@ -83,6 +83,7 @@ def _finite(call: Call, value: float | None) -> float | None:
 
 async def _check_that_an_empty_response_fits(call: Call, group: Group, score: Score) -> None:
     """A response that is too long is the policy's act; a prompt that leaves no room for any is a mistake in the set-up."""
+    JUDGING.set(None)  # what is said about no response belongs to none
     before = call.counts["overflows"]
     blanks = tuple(" " * i for i in range(len(group.responses)))  # all different, as equal texts need no judge
     await _scores(call, replace(group, responses=blanks), score)

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from grmrewards.errors import ConfigError
+from grmrewards import arguments
 
 VERSION = 1
 
@@ -36,8 +36,7 @@ class PrincipleCache:
     """Principles by key. Its pickle carries the folder alone."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        if folder is not None and (not isinstance(folder, (str, Path)) or not str(folder).strip()):
-            raise ConfigError(f"cache_dir={folder!r}; allowed is the path of a folder, or None.")
+        arguments.path("cache_dir", folder)
         self.folder = None if folder is None else Path(folder)
         self._memory: dict[str, str] = {}
         self._writing: dict[str, asyncio.Lock] = {}

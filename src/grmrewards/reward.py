@@ -94,7 +94,7 @@ class Reward:
         self.on_failure = scoring.check_on_failure(on_failure)
         self.failures = FailureWindow(arguments.number("max_failures", max_failures, least=0.0, most=1.0))
         self.deadline = arguments.number("deadline", deadline, least=0.001, optional=True)
-        self.log_path = log_path
+        self.log_path = arguments.path("log_path", log_path)
         self.seed = arguments.whole("seed", seed, least=0)
         self.template = Template(self.family if template is None else template, required=self.marks)
         self.__name__ = self._unique(arguments.word("name", name) or self.family)
