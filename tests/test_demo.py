@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("trl", reason="needs the extra `trl`")
 
-from grmrewards import cli, record  # noqa: E402
+from grmrewards import cli, record
 
 
 def test_wrong_usage_exits_with_2(capsys):

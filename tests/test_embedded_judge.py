@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra `local`")
 
-from grmrewards import (  # noqa: E402
+from grmrewards import (
     ConfigError,
     GRAMReward,
     IPGRMReward,
@@ -19,8 +19,8 @@ from grmrewards import (  # noqa: E402
     TransformersJudge,
     record,
 )
-from grmrewards.judges import embedded  # noqa: E402
-from grmrewards.judges.embedded import domain  # noqa: E402
+from grmrewards.judges import embedded
+from grmrewards.judges.embedded import domain
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "embedded_judge"
 SEED = 9999

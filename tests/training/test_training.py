@@ -30,7 +30,9 @@ def from_notebook(_):
     return json.loads(printed.strip().splitlines()[-1])
 
 
-@pytest.fixture(scope="module", params=[("script", from_process), ("thread", from_process), ("notebook", from_notebook)])
+@pytest.fixture(
+    scope="module", params=[("script", from_process), ("thread", from_process), ("notebook", from_notebook)]
+)
 def results(request):
     how, run = request.param
     return run(how)

@@ -19,7 +19,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import tiny  # noqa: E402  # found by the line above, as this file is run as a script and from a notebook
+import tiny  # found by the line above, as this file is run as a script and from a notebook
 
 STEPS, GROUP_SIZE, PROMPTS = 24, 8, ["yes", "no", "question", "the fox"]
 PRINCIPLES = "Evaluation Principles:\n1. [Vowels] (Weight: 100%): the more, the better."
