@@ -6,6 +6,7 @@ import pickle
 import threading
 
 import pytest
+
 import tiny
 
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
@@ -135,9 +136,9 @@ def test_a_deadline_stops_the_decoding_and_leaves_no_thread():
     model, tokenizer = tiny.model_and_tokenizer(window=100_000)
     model.generation_config.eos_token_id = None  # it would decode for minutes
     before = set(threading.enumerate())
+    reward = IRPMReward(TransformersJudge(model, tokenizer, max_new_tokens=90_000), deadline=0.2)
     with pytest.raises(JudgeOutage, match="deadline"):
-        judge = TransformersJudge(model, tokenizer, max_new_tokens=90_000)
-        IRPMReward(judge, deadline=0.2)(prompts=["q"] * 2, completions=["a", "b"])
+        reward(prompts=["q"] * 2, completions=["a", "b"])
     left = {thread.name for thread in set(threading.enumerate()) - before}
     assert left <= {"grmrewards"}
 
