@@ -534,6 +534,8 @@ def test_b2_48_called_in_a_forked_child():
         warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads, which is the case at hand
         child = os.fork()
     if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)  # a child that hangs must not outlive the test
         try:
             os.write(writing, json.dumps(reward(prompts=["q"] * 4, completions=COMPLETIONS)).encode())
         finally:
@@ -850,6 +852,15 @@ def test_ipgrm_principles_never_see_a_response():
     IPGRMReward(judge)(prompts=["the question"] * 2, completions=["quality 1", "quality 2"])
     (text,) = [text for text in asked if "quality" not in text]
     assert "the question" in text
+
+
+def test_ipgrm_principles_never_see_the_reference():
+    judge, asked = listening()
+    template = "{question}{?reference}{reference}{/reference}"
+    reward = IPGRMReward(judge, reference_column="answer", principles_template=template)
+    reward(prompts=["the question"], completions=["quality 1"], answer=["the truth"])
+    assert "the question" in asked
+    assert sum("the truth" in text for text in asked) == 1
 
 
 def test_ipgrm_a_second_judge_writes_the_principles():
