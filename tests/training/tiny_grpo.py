@@ -70,6 +70,7 @@ def train(reward):
         save_strategy="no",
         gradient_checkpointing=False,
         disable_tqdm=True,
+        log_completions=True,  # writes the critiques of log_extra into a table, which breaks on a wrong column
         seed=0,
     )
     dataset = Dataset.from_dict({"prompt": [[{"role": "user", "content": p}] for p in PROMPTS * 40]})
