@@ -338,3 +338,9 @@ def test_the_trainers_lists_are_left_as_they_were():
     before = copy.deepcopy(given)
     reward(**given)
     assert given == before
+
+
+@pytest.mark.parametrize("completion", [5, ["a", "b"], [{"role": "assistant", "content": 5}], [[1]], {"content": [3]}])
+def test_a_completion_of_unknown_form_is_refused_by_name(completion):
+    with pytest.raises(ConfigError, match="completion"):
+        texts.answer(completion)

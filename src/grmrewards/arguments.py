@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def word(name: str, value: Any) -> Any:
     """`value` if it is a text that is not blank, or None."""
     if value is not None and (not isinstance(value, str) or not value.strip()):
         raise ConfigError(f"{name}={value!r}; allowed is a text that is not empty, or None.")
+    return value
+
+
+def tag(name: str, value: Any) -> Any:
+    """`value` if it is the bare name of a tag, or None."""
+    if value is not None and (not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][\w-]*", value)):
+        raise ConfigError(f"{name}={value!r}; allowed is the name of a tag without brackets, e.g. 'answer', or None.")
     return value
 
 

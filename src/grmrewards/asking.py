@@ -68,7 +68,7 @@ async def choose(judge: Judge, messages: Sequence[Message], choices: Sequence[st
     try:
         per_token = await _within(call, judge.choice_logprobs(messages, choices))
         value = tuple(math.fsum(logprobs) if -math.inf not in logprobs else -math.inf for logprobs in per_token)
-        if len(value) != len(choices) or any(math.isnan(v) for v in value) or max(value) == -math.inf:
+        if len(value) != len(choices) or not all(v < math.inf for v in value) or max(value) == -math.inf:
             raise ParseError(f"no usable log-probabilities for {list(choices)}: {per_token}")
     except JudgeError as error:
         vote: Vote[tuple[float, ...]] = _lost(call, error)
@@ -76,7 +76,7 @@ async def choose(judge: Judge, messages: Sequence[Message], choices: Sequence[st
         call.failures[vote.error.partition(":")[0]] += 1
         return vote
     call.counts["usable"] += 1
-    return Vote(value, Reply(" ".join(f"{c}={math.exp(v):.3f}" for c, v in zip(choices, value, strict=True))))
+    return Vote(value, Reply(", ".join(f"log p({c}) = {v:.3f}" for c, v in zip(choices, value, strict=True))))
 
 
 async def _within(call: Call, answer: Awaitable[T]) -> T:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
+from typing import Any, SupportsFloat
 
 from tqdm import tqdm
 
@@ -74,11 +75,15 @@ async def _scores(call: Call, group: Group, score: Score) -> list[float | None]:
     return [_finite(call, value) for value in scores]
 
 
-def _finite(call: Call, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
+def _finite(call: Call, value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, SupportsFloat):
+        raise ConfigError(f"score() returned {value!r} of type {type(value).__name__}; allowed are numbers and None.")
+    if not math.isfinite(float(value)):
         call.failures["a score that is not finite"] += 1
         return None
-    return None if value is None else float(value)
+    return float(value)
 
 
 async def _check_that_an_empty_response_fits(call: Call, group: Group, score: Score) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def record_votes(
         entry = {
             "type": "vote",
             "time": time.time(),
-            "reward": name,
+            "name": name,
             "step": judging.batch.step if judging else None,
             "rows": [judging.rows[i] for i in about] if judging else list(about),
             "kind": kind,
@@ -43,7 +44,7 @@ def record_votes(
             "value": vote.value,
             "error": vote.error or None,
         }
-        record.append(path, entry)
+        _append(path, entry)
 
 
 def record_completions(path: str | Path | None, name: str, batch: Batch, rewards: Sequence[float | None]) -> None:
@@ -54,16 +55,24 @@ def record_completions(path: str | Path | None, name: str, batch: Batch, rewards
         entry = {
             "type": "completion",
             "time": time.time(),
-            "reward_name": name,
+            "name": name,
             "step": batch.step,
             "row": i,
             "prompt": texts.question(row.prompt),
             "response": row.response,
             "score": batch.scores[i],
             "reward": reward,
-            **{kind: "\n\n".join(texts.get(i, ())) for kind, texts in batch.notes.items()},
+            **{kind: "\n\n".join(notes.get(i, ())) for kind, notes in batch.notes.items()},
         }
+        _append(path, entry)
+
+
+def _append(path: str | Path, entry: Mapping[str, Any]) -> None:
+    """A full disk costs the record, not the run."""
+    try:
         record.append(path, entry)
+    except OSError as error:
+        warnings.warn(f"the record {path} cannot be written: {error}", stacklevel=2)
 
 
 def report(

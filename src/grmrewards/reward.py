@@ -87,7 +87,7 @@ class Reward:
         self.group_key = arguments.word("group_key", group_key)
         self.prompt_column = arguments.word("prompt_column", prompt_column)
         self.reference_column = arguments.word("reference_column", reference_column)
-        self.answer_tag = arguments.word("answer_tag", answer_tag)
+        self.answer_tag = arguments.tag("answer_tag", answer_tag)
         self.max_response_chars = arguments.whole("max_response_chars", max_response_chars, optional=True)
         self.scale = scoring.check_scale(scale)
         self.min_spread = arguments.number("min_spread", min_spread, least=0.0)

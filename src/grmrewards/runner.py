@@ -51,11 +51,18 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         tasks.append(at.loop.create_task(coroutine))
         tasks[0].add_done_callback(lambda _: ended.set())
 
-    at.loop.call_soon_threadsafe(start)
+    def stop() -> None:
+        if tasks:
+            tasks[0].cancel()
+        else:  # interrupted before it could start
+            coroutine.close()
+            ended.set()
+
     try:
+        at.loop.call_soon_threadsafe(start)
         ended.wait()
     except BaseException:
-        at.loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+        at.loop.call_soon_threadsafe(stop)
         ended.wait()
         raise
     return tasks[0].result()

@@ -23,12 +23,26 @@ def messages(prompt: Any) -> tuple[Message, ...]:
     """A prompt as messages: a string is one turn of the user."""
     if isinstance(prompt, str):
         return (Message("user", clean(prompt)),)
-    turns = [prompt] if isinstance(prompt, Mapping) else prompt
-    if not isinstance(turns, (list, tuple)) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise ConfigError(
-            f"a prompt must be a string or a list of messages, not {type(prompt).__name__}: {str(prompt)[:60]!r}"
-        )
-    return tuple(Message(str(turn.get("role", "user")), _content(turn)) for turn in turns)
+    return tuple(Message(str(turn.get("role", "user")), _content(turn)) for turn in _turns(prompt, "prompt"))
+
+
+def _turns(value: Any, what: str) -> list[Mapping[str, Any]]:
+    """The messages of a prompt or completion, or `ConfigError` for a form that no trainer passes."""
+    turns = [value] if isinstance(value, Mapping) else value
+    if isinstance(turns, (list, tuple)) and all(
+        isinstance(t, Mapping) and _is_content(t.get("content")) for t in turns
+    ):
+        return list(turns)
+    raise ConfigError(
+        f"a {what} must be a string or a list of messages with a text or blocks, not {type(value).__name__}: "
+        f"{str(value)[:60]!r}"
+    )
+
+
+def _is_content(content: Any) -> bool:
+    if isinstance(content, (list, tuple)):
+        return all(isinstance(block, (str, Mapping)) for block in content)
+    return content is None or isinstance(content, str)
 
 
 def _content(turn: Mapping[str, Any]) -> str | tuple[Part, ...]:
@@ -73,7 +87,7 @@ def answer(completion: Any, tag: str | None = None) -> str:
     if completion is None or isinstance(completion, str):
         text = _after_reasoning(clean(completion or ""))
     else:
-        turns = [completion] if isinstance(completion, Mapping) else list(completion)
+        turns = _turns(completion, "completion")
         spoken = [(turn, _after_reasoning(turn_text(turn))) for turn in turns]
         if spoken and not spoken[-1][1] and turns[-1].get("role") == "assistant":
             return ""
