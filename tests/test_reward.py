@@ -1045,7 +1045,7 @@ SHARED = {
     "group_key": ["", 5],
     "prompt_column": ["", 5],
     "reference_column": [" ", 5],
-    "answer_tag": ["", 5],
+    "answer_tag": ["", 5, "<answer>"],
     "max_response_chars": [0, -5, 1.5, "100"],
     "scale": ["percent", (1, 0), (0, 1, 2), (0, math.inf), None, 5],
     "min_spread": [-0.1, math.nan, "0", True],
