@@ -13,10 +13,14 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check test-main test-trl test-trl022 test-package test-judge clean
+.PHONY: demo figures test check test-main test-trl test-trl022 test-package test-judge clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
+
+# The README's table of figures: four families, three seeds.
+figures: $(VENV)/.demo
+	$(VENV)/bin/python benchmarks/demo_figures.py $(ARGS)
 
 test: check test-main test-trl test-trl022 test-package test-judge
 
