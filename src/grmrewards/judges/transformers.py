@@ -90,7 +90,7 @@ class TransformersJudge:
         from grmrewards.judges import embedded
 
         embedded.check_templates()
-        return cls(str(embedded.JUDGE), device="cpu", dtype=torch.float32, max_new_tokens=512)
+        return cls(str(embedded.JUDGE), device="cpu", dtype=torch.float32, max_new_tokens=320)
 
     async def generate(
         self,
