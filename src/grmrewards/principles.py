@@ -46,11 +46,13 @@ class PrincipleCache:
         """The text of `key`, from `write` if nobody has it. Groups that ask at once wait for one call; errors pass through."""
         if key in self._memory:
             return self._memory[key]
-        async with self._writing.setdefault(key, asyncio.Lock()):
-            if key not in self._memory:
-                stored = self._load(key)
-                self._memory[key] = stored if stored is not None else self._store(key, await write())
-        self._writing.pop(key, None)
+        try:
+            async with self._writing.setdefault(key, asyncio.Lock()):
+                if key not in self._memory:
+                    stored = self._load(key)
+                    self._memory[key] = stored if stored is not None else self._store(key, await write())
+        finally:
+            self._writing.pop(key, None)  # a lock belongs to one event loop and must not outlive the call
         return self._memory[key]
 
     def __len__(self) -> int:
