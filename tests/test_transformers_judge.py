@@ -115,6 +115,13 @@ def test_gram_asks_a_local_judge_in_one_batch(network):
     assert sum(rewards) == pytest.approx(2.0)  # win rates of four average one half
 
 
+def test_gram_reports_how_sure_the_judge_was_to_say_a_label_at_all(network):
+    logged = {}
+    GRAMReward(TransformersJudge(*network))(prompts=["q"] * 2, completions=["a", "b"], log_metric=logged.__setitem__)
+    (mass,) = [value for name, value in logged.items() if name.endswith("/label_mass")]
+    assert 0 < mass < 0.1  # random weights spread over 300 tokens
+
+
 def test_logprobs_come_with_the_answer_when_asked_for(judge):
     ((reply,),) = generate(judge, ["fox"], temperature=1.0, seed=1, top_logprobs=3)
     assert reply.logprobs

@@ -39,23 +39,17 @@ async def ask(
     for round_ in range(1 + reasks):
         wanted = n - len(usable)
         hotter = temperature if not round_ or temperature is None else max(temperature, REASK_TEMPERATURE)
-        sampling = {
-            "n": wanted,
-            "temperature": hotter,
-            "max_tokens": max_tokens,
-            "seed": None if hotter == 0 else seed + round_,
-        }
+        sampling = {"n": wanted, "temperature": hotter, "max_tokens": max_tokens}
+        sampling["seed"] = None if hotter == 0 else seed + round_
         try:
             replies = await _within(call, judge.generate(messages, **_accepted(judge.generate, sampling)))
         except JudgeError as error:
-            lost = [_lost(call, error) for _ in range(wanted)]
+            lost = [_lost(error)] * wanted
             break
         votes = [_read(call, reply, read) for reply in replies[:wanted]]
+        votes += [_lost(ParseError("the judge gave fewer answers than were asked for"))] * (wanted - len(votes))
         usable += [vote for vote in votes if not vote.error]
         lost = [vote for vote in votes if vote.error]
-        lost += [Vote[T](None, None, "the judge gave fewer answers than were asked for")] * (
-            n - len(usable) - len(lost)
-        )
         if not lost:
             break
     call.failures.update(vote.error.partition(":")[0] for vote in lost)
@@ -71,11 +65,12 @@ async def choose(judge: Judge, messages: Sequence[Message], choices: Sequence[st
         if len(value) != len(choices) or not all(v < math.inf for v in value) or max(value) == -math.inf:
             raise ParseError(f"no usable log-probabilities for {list(choices)}: {per_token}")
     except JudgeError as error:
-        vote: Vote[tuple[float, ...]] = _lost(call, error)
+        vote: Vote[tuple[float, ...]] = _lost(error)
         call.counts["unusable"] += isinstance(error, ParseError)
         call.failures[vote.error.partition(":")[0]] += 1
         return vote
     call.counts["usable"] += 1
+    call.label_masses.append(math.fsum(math.exp(min(v, 0.0)) for v in value))
     return Vote(value, Reply(", ".join(f"log p({c}) = {v:.3f}" for c, v in zip(choices, value, strict=True))))
 
 
@@ -111,7 +106,7 @@ def _read(call: Call, reply: Reply, read: Callable[[Reply], T]) -> Vote[T]:
     return Vote(value, reply)
 
 
-def _lost(call: Call, error: JudgeError) -> Vote[Any]:
+def _lost(error: JudgeError) -> Vote[Any]:
     return Vote(None, None, str(error) or type(error).__name__)
 
 

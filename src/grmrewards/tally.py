@@ -32,6 +32,10 @@ def metrics(batch: Batch, rewards: Sequence[float | None], *, top: float, second
     correlation = length_correlation(rewards, [len(row.response) for row in batch.rows])
     if correlation is not None:
         figures["length_correlation"] = correlation
+    if call.counts["recomputed"]:
+        figures["box_disagrees"] = call.counts["box_disagrees"] / call.counts["recomputed"]
+    if call.label_masses:
+        figures["label_mass"] = statistics.fmean(call.label_masses)
     if call.counts["pairs_in_both_orders"]:
         figures["flip_rate"] = call.counts["flips"] / call.counts["pairs_in_both_orders"]
     return figures

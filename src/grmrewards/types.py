@@ -107,6 +107,7 @@ class Call:
     completion_tokens: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)  # by reason
+    label_masses: list[float] = field(default_factory=list)  # how sure the judge was to say one of the labels
 
 
 CALL: ContextVar[Call | None] = ContextVar("grmrewards_call", default=None)

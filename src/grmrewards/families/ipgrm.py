@@ -130,5 +130,6 @@ class IPGRMReward(Reward):
             raise ParseError(f"{len(weights)} weights and {len(scores)} criterion scores: no weighted mean")
         weighted = scoring.weighted_average(weights, scores)
         if (call := CALL.get()) is not None:
-            call.counts["boxed_far_from_weighted"] += abs(boxed - weighted) > FAR
+            call.counts["recomputed"] += 1
+            call.counts["box_disagrees"] += abs(boxed - weighted) > FAR
         return weighted
