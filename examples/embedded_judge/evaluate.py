@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_data import BLOCKS, LARGEST_GROUP, Example, draw_blocks, make_example, prompt_text
+from training_data import BLOCKS, LARGEST_GROUP, Example, draw_blocks, make_example, prompt_text, target_text
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from grmrewards.judges.embedded.domain import Question, Split, judge_score, make_question, rule_score
+from grmrewards.judges.embedded.domain import Split, judge_score, make_question, rule_score
 
 SEED = 9999
 SPLITS: tuple[Split, ...] = ("heldout_questions", "heldout_words")
@@ -90,7 +90,7 @@ def main() -> None:
         for blocks in (*((name,) for name in BLOCKS), BLOCKS)
     }
     if args.policy:
-        figures["policy"] = policy_figures(Model(args.policy))
+        figures["policy"] = policy_figures(Model(args.policy), judge)
     print_table(figures)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -189,14 +189,20 @@ def pairwise(judge: Model, drawn: list[Example], blocks: Sequence[str]) -> Figur
     }
 
 
-def policy_figures(policy: Model, number: int = 400) -> Figures:
-    """The rule score of sampled answers to held-out questions: what reinforcement learning starts from."""
+def policy_figures(policy: Model, judge: Model, number: int = 400) -> Figures:
+    """The rule score of sampled answers, which is what training starts from, and how the judge scores them."""
     rng = random.Random(SEED)
     torch.manual_seed(SEED)
-    questions: list[Question] = [make_question(rng, "heldout_questions") for _ in range(number)]
+    questions = [make_question(rng, "heldout_questions") for _ in range(number)]
     answers = policy.answers([question.text for question in questions], 32, sample=True)
     scores = [rule_score(question, answer) for question, answer in zip(questions, answers, strict=True)]
-    return {"rule_score": round(statistics.mean(scores), 3), "full_marks": _share(score == 1 for score in scores)}
+    drawn = [
+        Example("ipgrm", prompt_text("ipgrm", q, (a,)), target_text("ipgrm", q, (a,)), q, (a,))
+        for q, a in zip(questions, answers, strict=True)
+    ]
+    judged = pointwise(judge, drawn)
+    full = _share(score == 1 for score in scores)
+    return {"rule_score": round(statistics.mean(scores), 3), "full_marks": full, "judge_exact": judged["exact"]}
 
 
 def print_table(figures: Figures) -> None:

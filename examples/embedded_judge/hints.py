@@ -1,24 +1,27 @@
-"""Hints: extra targets inside a sequence, which teach a small model to judge while it reads.
+"""Hints: extra targets inside a sequence, layer by layer, which teach a small model to judge while it reads.
 
-Nothing to run. Two things are hard to learn from the targets alone in a few minutes on one core, and each has hints:
+Nothing to run. From the answers alone two things are hardly learnt in a few minutes on one core: to copy an answer word
+by word (aligned by position alone the critique is off by one now and then), and to count (a verdict "A" is a single
+token for two whole answers). So training also asks, after a given layer,
 
-- counting: a verdict "A" is a single token for two whole answers. So each word of an answer also predicts its label
-  ("good", "again", ...), and the end of each answer its score, in every kind of prompt.
-- copying word by word: left alone, the model aligns the critique with the answer by position, off by one now and then.
-  So after its first layer each word of an answer, and each label of a critique, predicts the word before it; the next
-  layer then finds the word to go on with by what stands before it.
+    1  each word of an answer, each label of a critique, and the word that a question names: which word stood before?
+       The next layer then finds the word to go on with, or the word that must not be there, by what stands before it.
+       And also: in which answer does it stand? (A word can occur in several, and in a reference answer.)
+    2  each word of an answer: is it good, again, wrong or forbidden, or the required one that is then "there"?
+    3  the end of each answer: what is its score? The last layer has but to write it down, or to compare two.
 
-Nothing is ever sampled at these places: the hints shape what the model knows, and training alone uses them.
+Nothing is ever sampled there. The hints shape what the model has at hand, and training alone uses them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 
+from tokenizer import TARGET_CHUNKS
 from training_data import LARGEST_GROUP, Example, template
 from transformers import PreTrainedTokenizerFast
 
-from grmrewards.judges.embedded.domain import CATEGORY_OF, judge_score, label_items
+from grmrewards.judges.embedded.domain import CATEGORY_OF, Question, judge_score, label_items
 from grmrewards.prompts import RESPONSE_HEAD, RESPONSE_TAIL
 
 Hint = tuple[int, int]  # position, and the token to predict there
@@ -26,6 +29,7 @@ Hint = tuple[int, int]  # position, and the token to predict there
 _ANSWERS = ("response", "answer_a", "answer_b")
 _LABELS = ("good", "again", "wrong", "forbidden")
 _HEADS = ("Analysis:", "<critique>", "Response 1:", *(f"\nResponse {i}:" for i in range(2, LARGEST_GROUP + 1)))
+_CUES = ("not", "them", *(chunk for chunk in TARGET_CHUNKS if chunk.endswith("the item")))
 
 
 class Hints:
@@ -37,8 +41,9 @@ class Hints:
 
         self._one = one
         self._words = {one(word): word for word in CATEGORY_OF}
-        self._targets = {text: one(text) for text in (*_LABELS, *map(str, range(1, 11)))}
+        self._targets = {text: one(text) for text in (*_LABELS, "there", *map(str, range(1, 11)))}
         self._labels = {one(label) for label in _LABELS}
+        self._cues = {one(cue) for cue in _CUES}
         self._heads = {one(head) for head in _HEADS}
         self._separators = {i for text, i in tokenizer.get_vocab().items() if not text.strip("\u0120,.")}
         self._end = int(tokenizer.eos_token_id)
@@ -55,34 +60,53 @@ class Hints:
         closers = {self._one(pieces[i + 1].text) for i in at if i + 1 < len(pieces)}
         return {self._one(pieces[i - 1].text) for i in at}, closers or {self._end}
 
-    def find(self, example: Example, prompt: list[int], target: list[int]) -> tuple[list[Hint], list[Hint]]:
-        """Hints for the last layer (labels and scores) and for the first one (the word before)."""
+    def find(self, example: Example, prompt: list[int], target: list[int]) -> dict[int, list[Hint]]:
+        """The hints for one sequence by layer."""
         openers, closers = self._borders.get(example.kind, (set(), set()))
-        late: list[Hint] = []
-        early: list[Hint] = []
+        before = [(i, prompt[i - 1]) for i in range(1, len(prompt)) if prompt[i - 1] in self._cues]
+        labels, scores = [], []
         begun: list[int] = []
-        answer: str | None = None
-        before = -1
-        labels: Iterator[tuple[str, str]] = iter(())
+        start = -1
         for position, token in enumerate(prompt):
-            if answer is not None and token not in self._separators:
-                early.append((position, before))
-                before = token
-            if answer is not None and token in closers:
-                late.append((position, self._targets[str(judge_score(example.question, answer))]))
-                answer = None
-            elif answer is not None and (word := self._words.get(token)):
-                label = next((label for item, label in labels if item == word), None)
-                late += [(position, self._targets[label])] if label else []
+            if start >= 0 and token in closers:
+                answer = example.responses[len(begun) - 1]
+                words = self._words_before(prompt, start, position)
+                before += words + [(i, begun[-1]) for i, _ in words]
+                labels += self._item_labels(prompt, start, position, _labels_of(example.question, answer))
+                scores.append((position, self._targets[str(judge_score(example.question, answer))]))
+                start = -1
             if token in openers:
-                answer = example.responses[len(begun)]
                 begun.append(token)
-                before = token
-                labels = iter(label_items(example.question, answer))
-        return late, early + self._in_critiques(begun, target, len(prompt))
+                start = position
+        return {1: before + self._in_critiques(begun, target, len(prompt)), 2: labels, 3: scores}
+
+    def _words_before(self, ids: list[int], start: int, end: int) -> list[Hint]:
+        """Each word of the answer between `start` and `end`, and its end, with the word before or the beginning."""
+        at = [i for i in range(start, end + 1) if ids[i] not in self._separators]
+        return [(here, ids[last]) for last, here in itertools.pairwise(at)]
+
+    def _item_labels(self, ids: list[int], start: int, end: int, labelled: list[tuple[str, str]]) -> list[Hint]:
+        """Each word of the answer that is one token with its label."""
+        rest = iter(labelled)
+        words = [(i, self._words[ids[i]]) for i in range(start + 1, end) if ids[i] in self._words]
+        found = [(i, next((label for item, label in rest if item == word), None)) for i, word in words]
+        return [(i, self._targets[label]) for i, label in found if label]
 
     def _in_critiques(self, openers: list[int], target: list[int], start: int) -> list[Hint]:
         """In a critique each label points back to its word, and the beginning to the beginning of the answer."""
-        hints = [(start + i, target[i - 1]) for i, token in enumerate(target) if token in self._labels and i]
-        heads = [start + i for i, token in enumerate(target) if token in self._heads]
-        return hints + list(zip(heads, openers, strict=False))
+        hints: list[Hint] = []
+        rest = iter(openers)
+        opener = -1
+        for i, token in enumerate(target):
+            if token in self._heads:
+                opener = next(rest)
+                hints.append((start + i, opener))
+            elif token in self._labels:
+                hints += [(start + i, target[i - 1]), (start + i, opener)]
+        return hints
+
+
+def _labels_of(question: Question, answer: str) -> list[tuple[str, str]]:
+    """The labels of an answer, where the required word is "there"."""
+    labelled = label_items(question, answer)
+    return [(w, "there" if w == question.required and label == "good" else label) for w, label in labelled]

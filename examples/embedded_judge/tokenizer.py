@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from training_data import KINDS, LARGEST_GROUP, make_example, template
+from training_data import KINDS, LARGEST_GROUP, STRAY_WORDS, make_example, template
 from transformers import PreTrainedTokenizerFast
 
 from grmrewards.judges.embedded.domain import CATEGORY_OF
@@ -96,7 +96,7 @@ def _corpus(examples: int = 3000) -> list[str]:
     chunks = re.compile("|".join(map(re.escape, sorted(judge_chunks(), key=len, reverse=True))))
     drawn = [make_example(rng, KINDS[i % len(KINDS)]) for i in range(examples)]
     texts = [chunks.sub(" ", text) for example in drawn for text in (example.prompt, example.target)]
-    words = [f" {word}" for word in CATEGORY_OF for _ in range(150)]
+    words = [f" {word}" for word in (*CATEGORY_OF, *STRAY_WORDS) for _ in range(150)]
     return texts + words + [f" {label}" for label in ("A", "B", *range(11)) for _ in range(150)]
 
 

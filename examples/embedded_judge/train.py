@@ -15,7 +15,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +24,32 @@ from batches import Sample, judge_batches, policy_batches
 from muon import BatchedMuon
 from safetensors.torch import save_file
 from tokenizer import build_tokenizer, save_tokenizer
-from torch.nn.functional import cross_entropy, rms_norm
+from torch.nn.functional import cross_entropy, embedding, rms_norm
 from training_data import KINDS, template
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from grmrewards.judges.embedded.domain import CATEGORY_OF
 
 
 @dataclass
 class Clock:
-    """How far a training run is: 0 at its start, 1 when its time is up."""
+    """How far a training run is: 0 at its start, 1 when its steps or, without any given, its seconds are used up.
+
+    Seconds are those of the processor, so that other work on the machine slows a run down without cutting it short.
+    """
 
     seconds: float
-    start: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.start = time.monotonic()
+    steps: int = 0
+    done: int = 0
+    start: float = field(default_factory=time.process_time)
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self.start
+        return time.process_time() - self.start
 
     @property
     def share(self) -> float:
-        return self.elapsed / self.seconds
+        return self.done / self.steps if self.steps else self.elapsed / self.seconds
 
 
 def main() -> None:
@@ -53,36 +57,37 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(1)
     if not args.only_policy:
-        train_judge(args.seed, args.seconds, args.out / "judge", args.hint_weight)
+        train_judge(args.seed, Clock(args.seconds, args.steps), args.out / "judge", args.hint_weight)
     if args.policy or args.only_policy:
-        train_policy(args.seed, args.policy_seconds, args.out / "policy")
+        train_policy(args.seed, Clock(args.policy_seconds, args.policy_steps), args.out / "policy")
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=450, help="training time of the judge")
+    parser.add_argument("--seconds", type=float, default=450, help="processor time for the judge")
+    parser.add_argument("--steps", type=int, default=0, help="steps for the judge, whatever time they take")
     parser.add_argument("--out", type=Path, default=Path("embedded"), help="folder for judge/ and policy/")
     parser.add_argument("--policy", action="store_true", help="train the policy after the judge")
     parser.add_argument("--only-policy", action="store_true", help="train the policy alone")
     parser.add_argument("--policy-seconds", type=float, default=90)
+    parser.add_argument("--policy-steps", type=int, default=0)
     parser.add_argument("--hint-weight", type=float, default=0.3, help="weight of the hints; 0 leaves them out")
     return parser.parse_args()
 
 
-def train_judge(seed: int, seconds: float, folder: Path, hint_weight: float) -> None:
+def train_judge(seed: int, clock: Clock, folder: Path, hint_weight: float) -> None:
     """Train a judge and write its folder with a first card; `evaluate.py` adds the figures."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, layers=4)
-    clock = Clock(seconds)
-    batches = judge_batches(random.Random(100 + seed), tokenizer, lambda: clock.share, hint_weight)
-    steps, examples = fit(model, batches, clock, pad=tokenizer.pad_token_id)
+    batches = judge_batches(random.Random(100 + seed), tokenizer, lambda: clock.share)
+    examples = fit(model, batches, clock, hint_weight, word_ids(tokenizer))
     save_model(model, tokenizer, folder)
     card = {
         "seed": seed,
-        "steps": steps,
+        "steps": clock.done,
         "examples": examples,
         "seconds": round(clock.elapsed),
         "parameters": model.num_parameters(),
@@ -91,26 +96,25 @@ def train_judge(seed: int, seconds: float, folder: Path, hint_weight: float) -> 
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
-def train_policy(seed: int, seconds: float, folder: Path) -> None:
+def train_policy(seed: int, clock: Clock, folder: Path) -> None:
     """Teach a policy to answer as badly as `noisy_answer` does."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(chunks=False)
     model = build_model(tokenizer, layers=3)
-    clock = Clock(seconds)
-    fit(model, policy_batches(random.Random(200 + seed), tokenizer), clock, pad=tokenizer.pad_token_id)
+    fit(model, policy_batches(random.Random(200 + seed), tokenizer), clock)
     save_model(model, tokenizer, folder)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> Qwen3ForCausalLM:
-    """An untrained Qwen3 with some 0.11 million parameters in each layer."""
+    """An untrained Qwen3 with some 0.12 million parameters in each layer."""
     return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=96,
             num_hidden_layers=layers,
             intermediate_size=256,
-            num_attention_heads=3,
-            num_key_value_heads=3,
+            num_attention_heads=4,
+            num_key_value_heads=4,
             head_dim=32,
             max_position_embeddings=2048,
             tie_word_embeddings=True,
@@ -122,42 +126,69 @@ def build_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> Qwen3ForCaus
     )
 
 
-def fit(model: Qwen3ForCausalLM, batches: Iterator[list[Sample]], clock: Clock, pad: int) -> tuple[int, int]:
-    """Muon for the matrices, AdamW for the rest, until the time is up. Returns steps and examples."""
+def fit(
+    model: Qwen3ForCausalLM,
+    batches: Iterator[list[Sample]],
+    clock: Clock,
+    hint_weight: float = 0,
+    blur: Sequence[int] = (),
+) -> int:
+    """Muon for the matrices, AdamW for the rest, until the clock is up. Returns the number of examples."""
     named = [(name, p, p.ndim == 2 and "embed" not in name) for name, p in model.named_parameters()]
     muon = BatchedMuon([p for _, p, matrix in named if matrix], lr=0.03)
     adam = torch.optim.AdamW([p for _, p, matrix in named if not matrix], lr=3e-3, betas=(0.9, 0.98), weight_decay=0.0)
     model.train()
-    steps = examples = 0
+    examples = 0
     for batch in batches:
         if clock.share >= 1:
             break
-        schedule = min(1.0, (steps + 1) / 50) * min(1.0, max(0.02, (1 - clock.share) / 0.45))
+        schedule = min(1.0, (clock.done + 1) / 50) * min(1.0, max(0.02, (1 - clock.share) / 0.45))
         muon.lr, adam.param_groups[0]["lr"] = 0.03 * schedule, 3e-3 * schedule
-        loss = batch_loss(model, batch, pad)
+        loss = batch_loss(model, batch, hint_weight, blur, max(0.0, 0.4 * (1 - clock.share / 0.8)))
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         muon.step()
         adam.step()
-        steps, examples = steps + 1, examples + len(batch)
-        if steps % 250 == 0:
-            print(f"{clock.elapsed:.0f} s  step {steps}  examples {examples}  loss {loss.item():.4f}", flush=True)
-    return steps, examples
+        clock.done, examples = clock.done + 1, examples + len(batch)
+        if clock.done % 250 == 0:
+            print(f"{clock.elapsed:.0f} s  step {clock.done}  examples {examples}  loss {loss.item():.4f}", flush=True)
+    return examples
 
 
-def batch_loss(model: Qwen3ForCausalLM, batch: list[Sample], pad: int) -> torch.Tensor:
-    """The weighted mean of the cross entropy over the trained positions, and the mean over the early hints."""
+def batch_loss(
+    model: Qwen3ForCausalLM, batch: list[Sample], hint_weight: float, blur: Sequence[int] = (), noise: float = 0
+) -> torch.Tensor:
+    """The weighted mean of the cross entropy over the targets, and the mean over the hints of each layer."""
     longest = max(len(sample.ids) for sample in batch)
-    ids = torch.tensor([sample.ids + [pad] * (longest - len(sample.ids)) for sample in batch])
-    hidden = model.model(input_ids=ids, use_cache=False, output_hidden_states=True)
+    ids = torch.tensor([sample.ids + [model.config.pad_token_id] * (longest - len(sample.ids)) for sample in batch])
+    embedded = embedding(ids, blurred(model.get_input_embeddings().weight, blur, noise))
+    hidden = model.model(inputs_embeds=embedded, use_cache=False, output_hidden_states=True)
     losses = token_losses(model, hidden.last_hidden_state, [sample.targets for sample in batch])
     weights = torch.tensor([weight for sample in batch for _, _, weight in sample.targets])
     loss = (losses * weights).sum() / weights.sum()
-    if any(sample.early for sample in batch):
-        first = rms_norm(hidden.hidden_states[1], (model.config.hidden_size,))
-        loss = loss + 0.3 * token_losses(model, first, [sample.early for sample in batch]).mean()
+    for layer in sorted({layer for sample in batch for layer, hints in sample.hints.items() if hints and hint_weight}):
+        state = rms_norm(hidden.hidden_states[layer], (model.config.hidden_size,))
+        loss = loss + hint_weight * token_losses(model, state, [sample.hints.get(layer, []) for sample in batch]).mean()
     return loss
+
+
+def blurred(table: torch.Tensor, ids: Sequence[int], share: float) -> torch.Tensor:
+    """The embeddings with noise on some rows, the same for a whole batch.
+
+    So a word is told from others by comparing it with itself, not by heart, which then works for words that no
+    question in training ever named.
+    """
+    if not ids or not share:
+        return table
+    noise = torch.zeros_like(table)
+    noise[list(ids)] = torch.randn(len(ids), table.shape[1]) * table.detach()[list(ids)].std() * share
+    return table + noise
+
+
+def word_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The tokens of the words of the domain."""
+    return [int(tokenizer(word, add_special_tokens=False)["input_ids"][0]) for word in CATEGORY_OF]
 
 
 def token_losses(model: Qwen3ForCausalLM, hidden: torch.Tensor, targets: Sequence[Sequence[Any]]) -> torch.Tensor:

@@ -106,16 +106,16 @@ def _fitting_words(rng: random.Random, question: Question) -> list[str]:
     words = [w for w in CATEGORIES[question.category] if w not in (question.required, question.forbidden)]
     rng.shuffle(words)
     named = question.required or question.forbidden
-    if named and rng.random() < (0.6 if question.required else 0.5):
+    if named and rng.random() < 0.65:
         words.insert(rng.randrange(question.asked), named)
     return words
 
 
 def _wrong_word(rng: random.Random) -> str:
     draw = rng.random()
-    if draw < 0.92:
+    if draw < 0.95:
         return rng.choice(tuple(CATEGORY_OF))
-    if draw < 0.98:
+    if draw < 0.99:
         return rng.choice(STRAY_WORDS)
     return rng.choice(tuple(CATEGORY_OF)) + rng.choice(tuple(CATEGORY_OF))  # two words run into one
 
@@ -205,6 +205,13 @@ def draw_blocks(rng: random.Random, question: Question, wanted: Callable[[str], 
     return {name: value for name, value in values.items() if wanted(name)}
 
 
+def _draw_question(rng: random.Random, split: Split) -> Question:
+    """In training three questions of four carry a required or a forbidden word, where most of the errors are made."""
+    question = make_question(rng, split)
+    plain = not (question.required or question.forbidden)
+    return make_question(rng, split) if split == "train" and plain else question
+
+
 def make_example(
     rng: random.Random,
     kind: str,
@@ -220,7 +227,7 @@ def make_example(
     `group` is the number of answers in a listwise prompt (0: 1 to 8 at random), `blocks` names the optional blocks to
     fill in (None: each at random). Pairs never tie.
     """
-    question = make_question(rng, split)
+    question = _draw_question(rng, split)
     count = {"ipgrm_principles": 0, "listwise": group or rng.randint(1, LARGEST_GROUP), "gram": 2}.get(kind, 1)
     responses = tuple(noisy_answer(rng, question, longest, tidy) for _ in range(count))
     while kind == "gram" and len({judge_score(question, response) for response in responses}) == 1:
