@@ -1,7 +1,6 @@
 """The judge that comes with the package, asked through the public rewards: right on questions that it never saw."""
 
 import json
-import random
 import statistics
 import sys
 from pathlib import Path
@@ -23,8 +22,6 @@ from grmrewards.judges import embedded
 from grmrewards.judges.embedded import domain
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "embedded_judge"
-SEED = 9999
-GROUPS, GROUP_SIZE = 50, 8
 
 
 @pytest.fixture(scope="module")
@@ -69,24 +66,27 @@ def test_the_record_tells_principles_and_critique(judge, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def held_out():
-    """Groups of answers to questions that no training prompt ever held, and their scores by the rule."""
+def drawn():
+    """The cases of `evaluate.py`, drawn by its seed: no training prompt ever held their questions."""
     sys.path.insert(0, str(EXAMPLES))
-    from training_data import noisy_answer
+    import evaluate
 
-    rng = random.Random(SEED)
-    questions = [domain.make_question(rng, "heldout_questions") for _ in range(GROUPS)]
-    rows = [(question, noisy_answer(rng, question) or "red") for question in questions for _ in range(GROUP_SIZE)]
-    return rows, [domain.judge_score(question, answer) for question, answer in rows]
+    return lambda kind: evaluate.examples(kind, "heldout_questions", evaluate.CASES[kind], ())
 
 
-def ask(reward, rows, **columns):
+def ask(reward, cases, **columns):
+    """The rewards of all responses of all cases, and what they should be."""
+    rows = [(case.question, response) for case in cases for response in case.responses]
     prompts = [[{"role": "user", "content": question.text}] for question, _ in rows]
-    return reward(prompts=prompts, completions=[answer for _, answer in rows], **columns)
+    truth = [domain.judge_score(question, response) for question, response in rows]
+    return reward(prompts=prompts, completions=[response for _, response in rows], **columns), truth
 
 
-def exact(scores, truth):
-    return statistics.fmean(score == true for score, true in zip(scores, truth, strict=True))
+def exact(scores, truth, cases):
+    """The share of right scores among responses that are answers at all; no judge is asked about an empty one."""
+    responses = [response for case in cases for response in case.responses]
+    judged = [(s, t) for s, t, response in zip(scores, truth, responses, strict=True) if response]
+    return statistics.fmean(score == true for score, true in judged)
 
 
 slow = pytest.mark.slow
@@ -95,26 +95,35 @@ slow = pytest.mark.slow
 @slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("family", [IPGRMReward, IRPMReward])
-def test_pointwise_scores_are_exact_in_97_of_100(judge, held_out, family):
-    rows, truth = held_out
-    assert exact(ask(family(judge, scale="raw", on_failure="none"), rows), truth) >= 0.97
+def test_pointwise_scores_are_exact_in_97_of_100(judge, drawn, family):
+    cases = drawn(family.family)
+    scores, truth = ask(family(judge, scale="raw", on_failure="none", group_size=1), cases)
+    assert exact(scores, truth, cases) >= 0.97
 
 
 @slow
 @pytest.mark.timeout(600)
-def test_listwise_scores_of_groups_of_8_are_exact_in_90_of_100(judge, held_out):
-    rows, truth = held_out
-    scores = ask(ListwiseReward(judge, votes=1, scale="raw", group_size=GROUP_SIZE, on_failure="none"), rows)
-    assert exact(scores, truth) >= 0.90
+def test_listwise_scores_of_groups_of_8_are_exact_in_90_of_100(judge, drawn):
+    cases = drawn("listwise")
+    scores, truth = ask(ListwiseReward(judge, votes=1, scale="raw", group_size=8, on_failure="none"), cases)
+    assert exact(scores, truth, cases) >= 0.90
     assert statistics.correlation([score or 0.0 for score in scores], truth) >= 0.97
 
 
 @slow
 @pytest.mark.timeout(600)
-def test_the_better_of_two_is_preferred_in_96_of_100(judge, held_out):
-    rows, truth = held_out
-    pairs = [(i, i + 1 - 2 * (i % 2)) for i in range(len(rows)) if truth[i] != truth[i + 1 - 2 * (i % 2)]]
-    baselines = [rows[j][1] for _, j in pairs]
-    preferences = ask(GRAMReward(judge, baseline_column="other"), [rows[i] for i, _ in pairs], other=baselines)
-    right = [(p > 0.5) == (truth[i] > truth[j]) for p, (i, j) in zip(preferences, pairs, strict=True)]
-    assert statistics.fmean(right) >= 0.96
+def test_the_better_of_two_is_preferred_in_96_of_100(judge, drawn):
+    rewards, truth = ask(GRAMReward(judge, group_size=2), drawn("gram"))
+    pairs = zip(rewards[::2], rewards[1::2], truth[::2], truth[1::2], strict=True)
+    assert statistics.fmean((a > b) == (x > y) for a, b, x, y in pairs) >= 0.96
+
+
+@slow
+@pytest.mark.timeout(600)
+def test_principles_are_exact_in_98_of_100(judge, drawn, tmp_path):
+    cases = drawn("ipgrm_principles")
+    path = tmp_path / "record.jsonl"
+    prompts = [[{"role": "user", "content": case.question.text}] for case in cases]
+    IPGRMReward(judge, log_path=path, group_size=1)(prompts=prompts, completions=["red"] * len(cases))
+    written = [entry["principles"] for entry in record.read(path) if entry["type"] == "completion"]
+    assert statistics.fmean(text == case.target for text, case in zip(written, cases, strict=True)) >= 0.98
