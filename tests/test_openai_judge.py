@@ -77,11 +77,11 @@ class Server:
             self.in_flight -= 1
 
     def connections(self) -> int:
-        """Open connections, after the moment that the news of a closed one takes to arrive."""
-        for _ in range(100):
+        """Open connections, after the turns of the server's loop in which the news of a closed one arrives."""
+        for _ in range(2000):
             if not self.runner.server.connections:
                 break
-            time.sleep(0.005)
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(10)
         return len(self.runner.server.connections)
 
     def stop(self) -> None:
@@ -137,7 +137,7 @@ async def resets(request: web.Request) -> web.Response:
 
 
 async def hangs(request: web.Request) -> web.Response:
-    await asyncio.sleep(30)
+    await asyncio.Event().wait()
     return web.Response()
 
 
@@ -507,11 +507,13 @@ def test_votes_that_are_lost_do_not_take_the_others_along(server: Server) -> Non
 
 
 def test_no_more_than_max_concurrency_requests_are_in_flight(server: Server) -> None:
-    async def slow(request: web.Request) -> web.Response:
-        await asyncio.sleep(0.01)
+    three = asyncio.Barrier(3)
+
+    async def with_two_others(request: web.Request) -> web.Response:
+        await three.wait()
         return says("fine")
 
-    server.script = lambda body: slow
+    server.script = lambda body: with_two_others
     judge = judge_at(server, max_concurrency=3)
 
     async def many() -> None:
