@@ -44,6 +44,9 @@ def test_bare_wheel_imports_and_scores_with_its_core_dependencies_alone(wheel, t
     )
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [0.7]
+    demo = subprocess.run([python, "-m", "grmrewards", "demo"], capture_output=True, text=True)
+    assert demo.returncode == 1
+    assert "pip install 'grmrewards[trl,report]'" in demo.stderr
 
 
 def test_import_costs_at_most_60_ms_more_than_a_bare_interpreter():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 from collections.abc import Sequence
@@ -54,6 +55,13 @@ def tag(name: str, value: Any) -> Any:
     if value is not None and (not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][\w-]*", value)):
         raise ConfigError(f"{name}={value!r}; allowed is the name of a tag without brackets, e.g. 'answer', or None.")
     return value
+
+
+def installed(what: str, *modules: str, extra: str) -> None:
+    """Raise `ConfigError` with the command to type where a module that `what` needs is not installed."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ConfigError(f"{what} needs {', '.join(missing)}: pip install 'grmrewards[{extra}]'")
 
 
 def path(name: str, value: Any) -> Any:

@@ -63,6 +63,7 @@ def run(
     Raises `ConfigError` for an unknown family, for missing extras, and for a family that the demo's server cannot serve.
     """
     arguments.one_of("family", family, FAMILIES)
+    arguments.installed("the demo", "torch", "trl", "datasets", "matplotlib", extra="trl,report")
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "record.jsonl"
@@ -114,14 +115,12 @@ def _questions(split: Any, count: int, *, seed: int) -> list[Question]:
 
 def _trainer(reward: Reward, *, seed: int, steps: int, folder: Path) -> Any:
     """TRL's own trainer, as a user would set it up, on one thread of the CPU."""
-    try:
-        import torch
-        from datasets import Dataset
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-        from trl import GRPOConfig, GRPOTrainer
-    except ImportError as error:
-        raise ConfigError(f"the demo trains with TRL: pip install 'grmrewards[trl,report]' ({error}).") from error
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+    from trl import GRPOConfig, GRPOTrainer
+
     torch.set_num_threads(1)  # two threads on models this small wait for each other
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # TRL's and its own affair
     logging.disable_progress_bar()  # of loading weights
@@ -188,10 +187,8 @@ def _judge(family: str, endpoint: bool) -> Iterator[Judge]:
 
 def _draw(folder: Path, journal: Path, family: str) -> Path:
     """The reward that the judge gave and the score by the rule, over training, as a PNG."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(f"the reward curve needs matplotlib: pip install 'grmrewards[report]' ({error}).") from error
+    from matplotlib.figure import Figure
+
     steps, rewards, rules = _curves(journal)
     axes = (figure := Figure(figsize=(7, 4), layout="constrained")).add_subplot()
     axes.plot(steps, rewards, label="reward by the judge")

@@ -62,6 +62,7 @@ class TransformersJudge:
         revision: str | None = None,
         model_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
+        arguments.installed("TransformersJudge", "torch", "transformers", extra="local")
         model, tokenizer = _model_and_tokenizer(model, tokenizer)
         self.model = (
             str(model) if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "loaded")
@@ -85,6 +86,7 @@ class TransformersJudge:
 
         For demonstrations and tests. Raises `ConfigError` where the default templates are not those it was trained on.
         """
+        arguments.installed("TransformersJudge", "torch", "transformers", extra="local")
         import torch
 
         from grmrewards.judges import embedded
