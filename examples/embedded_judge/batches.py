@@ -56,12 +56,10 @@ def judge_batches(
 
 
 def policy_batches(rng: random.Random, tokenizer: PreTrainedTokenizerFast) -> Iterator[list[Sample]]:
-    """Batches without end of questions with noisy answers; a perfect one now and then, and for an empty one."""
+    """Batches without end of questions with noisy answers, a perfect one in place of an empty one."""
     while True:
         questions = [make_question(rng) for _ in range(512)]
-        perfect = [perfect_answer(rng, question) for question in questions]
-        noisy = [noisy_answer(rng, question, longest=6) for question in questions]
-        answers = [n if n and rng.random() < 0.85 else p for n, p in zip(noisy, perfect, strict=True)]
+        answers = [noisy_answer(rng, question, longest=6) or perfect_answer(rng, question) for question in questions]
         prompts = encode_prompts(tokenizer, [question.text for question in questions])
         targets = tokenizer(answers, add_special_tokens=False)["input_ids"]
         samples = [sample_of(p, [*t, tokenizer.eos_token_id]) for p, t in zip(prompts, targets, strict=True)]

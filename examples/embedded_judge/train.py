@@ -1,11 +1,17 @@
 """Train the embedded judge, and with --policy the embedded policy, from nothing on one CPU core.
 
-    python examples/embedded_judge/train.py --seed 0 --seconds 450 --out embedded          # embedded/judge
-    python examples/embedded_judge/train.py --seed 0 --out embedded --policy               # embedded/policy as well
+    python examples/embedded_judge/train.py --steps 3600 --out embedded              # embedded/judge
+    python examples/embedded_judge/train.py --only-policy --policy-steps 900 --out embedded     # embedded/policy
 
-The judge is a Qwen3 of half a million parameters that learns all five default templates at once, with the answers'
-labels and scores as hints inside the prompt (`hints.py`). The policy is a smaller one, taught the answers of
-`training_data.noisy_answer`, faults and all. `evaluate.py` then gives the held-out figures.
+The judge is a Qwen3 of half a million parameters that learns all five default templates at once, with hints at inner
+layers (`hints.py`). The policy is a smaller one, taught the answers of `training_data.noisy_answer`, faults and all.
+Give --seconds instead of --steps to bound the time. To put a retrained judge into the package, copy its folder to
+src/grmrewards/judges/embedded/judge, once `evaluate.py` has given its figures and `card.py` has written its card.
+
+The shipped judge: seed 0, 3600 steps, 515 s of processor time on a core shared with other work. On held-out questions
+98 % of the pointwise scores are exact, 94 % of those in groups of 8, 99.5 % of the pairs. Seeds 1 and 2 do worse, above
+all on held-out words (pointwise 76 and 90 %): measure what you train. The shipped policy: 900 steps, 80 s, rule score
+0.52 when sampled; 250 steps of GRPO on the rule itself brought it to 0.79 in 67 s (one run).
 """
 
 from __future__ import annotations
