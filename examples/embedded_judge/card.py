@@ -17,8 +17,8 @@ DOMAIN = (
     "with one word required or forbidden or none. It knows nothing else: any other question gets a meaningless score."
 )
 COLUMNS = {
-    "pointwise exact": ("ipgrm", "exact"),
-    "i-RPM exact": ("irpm", "exact"),
+    "IP-GRM exact": ("ipgrm", "exact"),
+    "IRPM exact": ("irpm", "exact"),
     "principles exact": ("ipgrm_principles", "exact"),
     "listwise of 8 exact": ("listwise", "exact"),
     "listwise r": ("listwise", "r"),

@@ -8,7 +8,7 @@ questions whose text never occurs in training, and questions whose required or f
 higher P(A) with both orders averaged. Pointwise prompts hold the principles that the judge itself wrote. Then the same
 with the optional blocks of the templates filled in, with half as many cases. Takes two minutes on one core.
 
-Pointwise / i-RPM / group of 8 / pairwise, cases 9999, held-out questions and held-out words:
+Pointwise / IRPM / group of 8 / pairwise, cases 9999, held-out questions and held-out words:
     seed 0    .980 .983 .943 .995    .988 .968 .953 .993    (the shipped one)
     seed 1    .963 .918 .850 .971    .758 .688 .593 .949
     seed 2    .970 .975 .883 .993    .898 .915 .725 .975
