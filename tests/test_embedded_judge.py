@@ -71,7 +71,7 @@ def drawn():
     sys.path.insert(0, str(EXAMPLES))
     import evaluate
 
-    return lambda kind: evaluate.examples(kind, "heldout_questions", evaluate.CASES[kind], ())
+    return lambda kind: evaluate.examples(kind, "heldout_questions", evaluate.CASES[kind], (), evaluate.SEED)
 
 
 def ask(reward, cases, **columns):
