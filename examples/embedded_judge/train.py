@@ -2,7 +2,6 @@
 
     python examples/embedded_judge/train.py --steps 3600 --out embedded              # embedded/judge
     python examples/embedded_judge/train.py --only-policy --policy-steps 900 --out embedded     # embedded/policy
-    torchrun --nproc-per-node 2 examples/embedded_judge/train.py --steps 3600   # two cores, twice the examples
 
 The judge is a Qwen3 of half a million parameters that learns all five default templates at once, with hints at inner
 layers (`hints.py`). The policy is a smaller one, taught the answers of `training_data.noisy_answer`, faults and all.
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as distributed
 from batches import Sample, judge_batches, policy_batches
 from muon import BatchedMuon
 from safetensors.torch import save_file
@@ -91,16 +88,13 @@ def train_judge(seed: int, clock: Clock, folder: Path, hint_weight: float) -> No
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, layers=4)
-    rank = join_others(seed)
-    batches = judge_batches(random.Random(100 + seed + 10_007 * rank), tokenizer, lambda: clock.share)
+    batches = judge_batches(random.Random(100 + seed), tokenizer, lambda: clock.share)
     examples = fit(model, batches, clock, hint_weight, word_ids(tokenizer))
-    if rank:
-        return
     save_model(model, tokenizer, folder)
     card = {
         "seed": seed,
         "steps": clock.done,
-        "examples": examples * int(os.environ.get("WORLD_SIZE", "1")),
+        "examples": examples,
         "seconds": round(clock.elapsed),
         "parameters": model.num_parameters(),
         "templates": {kind: template(kind).digest for kind in KINDS},
@@ -115,27 +109,6 @@ def train_policy(seed: int, clock: Clock, folder: Path) -> None:
     model = build_model(tokenizer, layers=3)
     fit(model, policy_batches(random.Random(200 + seed), tokenizer), clock)
     save_model(model, tokenizer, folder)
-
-
-def join_others(seed: int) -> int:
-    """The rank of this process, 0 where it is alone. Others draw other examples and other noise."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return 0
-    distributed.init_process_group("gloo")
-    torch.manual_seed(seed + 7919 * distributed.get_rank())
-    return distributed.get_rank()
-
-
-def average_gradients(model: Qwen3ForCausalLM) -> None:
-    """The mean over all processes, in one message; nothing where there is one."""
-    if not distributed.is_initialized():
-        return
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    distributed.all_reduce(flat)
-    flat /= distributed.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> Qwen3ForCausalLM:
@@ -180,7 +153,6 @@ def fit(
         loss = batch_loss(model, batch, hint_weight, blur, max(0.0, 0.4 * (1 - clock.share / 0.8)))
         model.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         muon.step()
         adam.step()
