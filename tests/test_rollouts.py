@@ -1,6 +1,7 @@
 """What trainers pass in: every form of prompts and completions as text, rows as groups, inputs left as they were."""
 
 import copy
+import warnings
 
 import pytest
 from hypothesis import given, settings
@@ -240,6 +241,13 @@ GROUPS = {
     "a-prompt-that-comes-again": ("ppqqpp", {}, [[0, 1], [2, 3], [4, 5]]),
     "environments-go-by-position": ("pqrs", {"group_size": 2, "positional": True}, [[0, 1], [2, 3]]),
     "environments-without-a-size": ("ppqq", {"positional": True}, [[0, 1], [2, 3]]),
+    "onlinedpo-two-blocks": ("pqrpqr", {}, [[0, 3], [1, 4], [2, 5]]),
+    "onlinedpo-two-ranks": ("pqpqrsrs", {"group_size": 2}, [[0, 2], [1, 3], [4, 6], [5, 7]]),
+    "onlinedpo-one-prompt": ("pp", {}, [[0, 1]]),
+    "onlinedpo-a-prompt-twice-in-the-block": ("pqprpqpr", {}, [[0, 4], [1, 5], [2, 6], [3, 7]]),
+    "blocks-that-do-not-make-up-the-batch": ("pqpqr", {}, [[0], [1], [2], [3], [4]]),
+    "four-blocks": ("pqpqpqpq", {}, [[0, 2, 4, 6], [1, 3, 5, 7]]),
+    "four-blocks-of-pairs": ("pqpqpqpq", {"group_size": 2}, [[0, 2], [4, 6], [1, 3], [5, 7]]),
     "key-over-prompts": ("pqrs", {"group_key": "id", "columns": {"id": [1, 1, 2, 2]}}, [[0, 1], [2, 3]]),
     "key-scattered": ("pppp", {"group_key": "id", "columns": {"id": ["x", "y", "x", "y"]}}, [[0, 2], [1, 3]]),
     "key-cut-at-the-size": ("pppp", {"group_key": "id", "group_size": 2, "columns": {"id": [7] * 4}}, [[0, 1], [2, 3]]),
@@ -250,6 +258,11 @@ GROUPS = {
 @pytest.mark.parametrize(("prompts", "how", "want"), GROUPS.values(), ids=GROUPS)
 def test_groups(prompts, how, want):
     assert grouped(list(prompts), **copy.deepcopy(how)) == want
+
+
+def test_environments_whose_groups_cannot_be_told_are_named():
+    with pytest.warns(UserWarning, match="group_size=num_generations"):
+        assert grouped(["p", "q", "r"], positional=True) == [[0], [1], [2]]
 
 
 def test_equal_messages_are_one_prompt_however_they_were_written():
@@ -265,7 +278,9 @@ def test_a_group_key_that_is_no_column_is_named():
 @steady
 @given(st.lists(st.sampled_from("pqr"), max_size=20), st.none() | st.integers(1, 5), st.booleans())
 def test_every_row_is_in_exactly_one_group_of_at_most_its_size(prompts, size, positional):
-    groups = grouped(prompts, group_size=size, positional=positional)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # environments without a size
+        groups = grouped(prompts, group_size=size, positional=positional)
     assert sorted(i for group in groups for i in group) == list(range(len(prompts)))
     assert all(group and (size is None or len(group) <= size) for group in groups)
     if not (positional and size):
@@ -278,6 +293,8 @@ def test_a_group_has_its_prompt_responses_and_columns_in_order():
     assert group.prompt == (Message("user", "p"),)
     assert group.responses == ("b", "a")
     assert group.columns == {"answer": (2, 1)}
+    with pytest.raises(ConfigError, match=r"no column 'label'; there are \['answer'\].*`columns\(\)`"):
+        group.columns["label"]
 
 
 def test_distinct_finds_its_way_back():

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grmrewards.rollouts import Rollout
 from grmrewards.types import Call
 
 Notes = dict[str, dict[int, list[str]]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What judging some groups of a batch gave. Plain data by row, since it travels between processes."""
+
+    scores: Mapping[int, float | None]
+    notes: Notes
+    call: Call
+    learned: Mapping[str, str]
 
 
 @dataclass
@@ -22,6 +32,22 @@ class Batch:
     step: int | None = None
     notes: Notes = field(default_factory=dict)
     call: Call = field(default_factory=Call)
+
+    def part(self, groups: list[list[int]]) -> Batch:
+        """The same rows with some of the groups alone, and nothing judged yet: what one process works on."""
+        return replace(self, groups=groups, scores=list(self.scores), notes={}, call=Call())
+
+    def outcome(self, learned: Mapping[str, str]) -> Outcome:
+        """What came of this batch's own groups."""
+        return Outcome({i: self.scores[i] for group in self.groups for i in group}, self.notes, self.call, learned)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take over what judging a part gave, and what it cost."""
+        for i, score in outcome.scores.items():
+            self.scores[i] = score
+        for kind, texts in outcome.notes.items():
+            self.notes.setdefault(kind, {}).update(texts)
+        self.call.add(outcome.call)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,16 @@ from typing import Any, SupportsFloat
 
 from tqdm import tqdm
 
-from grmrewards import tally
+from grmrewards import ranks, tally
 from grmrewards.batch import JUDGING, Batch, Judging
 from grmrewards.errors import ConfigError, JudgeError
 from grmrewards.rollouts import group_of
-from grmrewards.runner import together
+from grmrewards.runner import Blocked, run, together
 from grmrewards.types import CALL, Call, Group, Judge
 
 GRACE = 1.0  # seconds beyond the deadline in which a family may hand in what it has
+ENDPOINT_DEADLINE = 600.0  # seconds
+PATIENCE = 10.0  # seconds beyond the deadline in which a judge that does not wait must have come back
 
 Score = Callable[[Group], Awaitable[Sequence[float | None]]]
 
@@ -27,16 +29,51 @@ class _Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
     monitor_interval = 0  # no thread of its own
 
 
+def judge(batch: Batch, score: Score, *, judges: Sequence[Judge], deadline: float | None, name: str) -> Batch:
+    """`batch` with its groups judged, or, where a judge holds the event loop beyond the deadline, with none scored.
+
+    The rows of a judge that never comes back (a request without time-out in a function that does not await) are lost like
+    those of one that fails: other ranks wait for this one.
+    """
+    seconds = seconds_of_a_call(deadline, judges)
+    if not batch.groups:
+        return batch
+    work = batch.part(batch.groups)  # which a thread that is left behind may go on writing to
+    limit = None if seconds is None else seconds + min(PATIENCE, ranks.timeout() * 0.15)
+    try:
+        run(judge_batch(work, score, judges=judges, seconds=seconds, name=name), limit=limit)
+    except Blocked:
+        batch.call.failures["the judge did not come back, and held its thread past the deadline"] += sum(map(len, batch.groups))
+        return batch
+    return work
+
+
+def seconds_of_a_call(deadline: float | None, judges: Sequence[Judge]) -> float | None:
+    """How long a call may judge. `ConfigError` where the other processes would not wait so long."""
+    wait = ranks.timeout()
+    if deadline is None:
+        local = all(getattr(judge, "local", False) for judge in judges)
+        alone = None if local else ENDPOINT_DEADLINE
+        return alone if math.isinf(wait) else wait / 2
+    if deadline > 0.75 * wait:
+        raise ConfigError(
+            f"deadline={deadline:g}, but the processes wait {wait:g} s for each other; allowed is at most {0.75 * wait:g}. "
+            f"Lower it, or raise ddp_timeout in the trainer's arguments."
+        )
+    return deadline
+
+
 async def judge_batch(batch: Batch, score: Score, *, judges: Sequence[Judge], seconds: float | None, name: str) -> None:
     """Fill `batch.scores`. An error that is no `JudgeError` cancels the other groups and is raised."""
     now = asyncio.get_running_loop().time()
     batch.call.deadline = None if seconds is None else now + seconds
     CALL.set(batch.call)
+    silent = True if ranks.rank() else None  # None: only where nobody sees it
     async with AsyncExitStack() as stack:
         for judge in judges:
             if isinstance(judge, AbstractAsyncContextManager):
                 await stack.enter_async_context(judge)
-        with _Progress(total=len(batch.groups), desc=name, unit="group", delay=5, leave=False, disable=None) as bar:
+        with _Progress(total=len(batch.groups), desc=name, unit="group", delay=5, leave=False, disable=silent) as bar:
 
             async def one(group: list[int]) -> None:
                 await _judge_group(batch, [i for i in group if batch.rows[i].response], score)

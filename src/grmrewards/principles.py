@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class PrincipleCache:
         arguments.path("cache_dir", folder)
         self.folder = None if folder is None else Path(folder)
         self._memory: dict[str, str] = {}
+        self._new: dict[str, str] = {}
         self._writing: dict[str, asyncio.Lock] = {}
         self._warned = False
 
@@ -51,9 +52,19 @@ class PrincipleCache:
                 if key not in self._memory:
                     stored = self._load(key)
                     self._memory[key] = stored if stored is not None else self._store(key, await write())
+                    self._new[key] = self._memory[key]
         finally:
             self._writing.pop(key, None)  # a lock belongs to one event loop and must not outlive the call
         return self._memory[key]
+
+    def take_new(self) -> dict[str, str]:
+        """What came into memory since this was last asked: what other processes do not have yet."""
+        new, self._new = self._new, {}
+        return new
+
+    def put(self, known: Mapping[str, str]) -> None:
+        """Keep what another process wrote, in memory."""
+        self._memory.update(known)
 
     def __len__(self) -> int:
         return len(self._memory)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grmrewards import record, tally, texts
+from grmrewards import ranks, record, tally, texts
 from grmrewards.batch import JUDGING, Batch
 from grmrewards.types import Message, Vote
 
@@ -47,11 +47,14 @@ def record_votes(
         _append(path, entry)
 
 
-def record_completions(path: str | Path | None, name: str, batch: Batch, rewards: Sequence[float | None]) -> None:
-    """One line a completion, when its call is finished: prompt, response, score, reward, and what the judge wrote."""
+def record_completions(
+    path: str | Path | None, name: str, batch: Batch, rewards: Sequence[float | None], own: range
+) -> None:
+    """One line for each of this process's `own` rows: prompt, response, score, reward, and what the judge wrote."""
     if path is None:
         return
-    for i, (row, reward) in enumerate(zip(batch.rows, rewards, strict=True)):
+    for i in own:
+        row = batch.rows[i]
         entry = {
             "type": "completion",
             "time": time.time(),
@@ -61,7 +64,7 @@ def record_completions(path: str | Path | None, name: str, batch: Batch, rewards
             "prompt": texts.question(row.prompt),
             "response": row.response,
             "score": batch.scores[i],
-            "reward": reward,
+            "reward": rewards[i],
             **{kind: "\n\n".join(notes.get(i, ())) for kind, notes in batch.notes.items()},
         }
         _append(path, entry)
@@ -79,18 +82,22 @@ def report(
     name: str,
     batch: Batch,
     figures: Mapping[str, float],
+    own: range,
     log_extra: Callable[[str, list[Any]], None] | None,
     log_metric: Callable[[str, float], None] | None,
 ) -> None:
-    """Tell the trainer's log and ours. Columns and metrics carry the reward's name: two rewards must not share a key."""
+    """Tell the trainer's log and ours. Columns and metrics carry the reward's name: two rewards must not share a key.
+
+    Figures are of the whole call, which trainers average over the ranks; the column has this process's `own` rows.
+    """
     if log_metric:
         for key, value in figures.items():
             log_metric(f"{name}/{key}", value)
     if log_extra:  # one text or None a row: TRL's table breaks on columns of mixed types or of another length
         critiques = batch.notes.get("critique", {})
-        log_extra(
-            f"{name}/critique", ["\n\n".join(critiques[i]) if i in critiques else None for i in range(len(batch.rows))]
-        )
+        log_extra(f"{name}/critique", ["\n\n".join(critiques[i]) if i in critiques else None for i in own])
+    if ranks.rank():
+        return  # one process speaks for all
     unscored = sum(score is None for score in batch.scores)
     done = f"{name}: {len(batch.rows)} completions in {len(batch.groups)} groups, {unscored} unscored"
     log.info("%s; %d calls, %d tokens, %.1f s", done, figures["calls"], figures["tokens"], figures["seconds"])

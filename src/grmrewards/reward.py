@@ -11,22 +11,19 @@ import hashlib
 import itertools
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from grmrewards import arguments, asking, ranks, reporting, rollouts, scoring, tally, texts
-from grmrewards.batch import JUDGING, Batch
+from grmrewards.batch import JUDGING, Batch, Outcome
 from grmrewards.errors import JudgeOutage
-from grmrewards.judging import judge_batch
+from grmrewards.judging import judge
 from grmrewards.outage import FailureWindow
 from grmrewards.prompts import Template, warn_if_trained_with_another
-from grmrewards.runner import run
 from grmrewards.types import Group, Judge, Message, Reply, Vote
 
 T = TypeVar("T")
-
-ENDPOINT_DEADLINE = 600.0  # seconds
 
 
 class Reward:
@@ -46,7 +43,8 @@ class Reward:
         on_failure: What an unscored completion gets: "group_mean", "none", "raise", or a number.
         max_failures: The share of unscored completions, of the last 64 or of the call if larger, beyond which
             `JudgeOutage` is raised.
-        deadline: Seconds for one call. None: 600 for an endpoint, no limit for a local judge.
+        deadline: Seconds for one call. None: 600 for an endpoint, no limit for a local judge; on several processes half
+            of the time that they wait for each other (`ddp_timeout`).
         log_path: A file that gets one JSON line for each judgement and each completion.
         template: The prompt: a text, a path, or None for the family's own.
         seed: Decides orders and sampling, together with the content that is judged.
@@ -60,6 +58,7 @@ class Reward:
     family: ClassVar[str] = "reward"
     score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     marks: ClassVar[tuple[str, ...]] = ("question",)  # that its template must have
+    if_there: ClassVar[tuple[str, ...]] = ()  # dataset columns that it reads where they are
     _names: ClassVar[weakref.WeakValueDictionary[str, Reward]] = weakref.WeakValueDictionary()
 
     def __init__(
@@ -97,7 +96,8 @@ class Reward:
         self.log_path = arguments.path("log_path", log_path)
         self.seed = arguments.whole("seed", seed, least=0)
         self.template = Template(self.family if template is None else template, required=self.marks)
-        self.__name__ = self._unique(arguments.word("name", name) or self.family)
+        self.name = arguments.word("name", name) or self.family  # the same on all ranks, where numbers may differ
+        self.__name__ = self._unique(self.name)
         if template is None:
             warn_if_trained_with_another(str(getattr(judge, "model", "")))
 
@@ -110,8 +110,15 @@ class Reward:
         return [self.judge]
 
     def columns(self) -> list[str | None]:
-        """The dataset columns that this reward was told to read; None stands for those that it was not told."""
+        """The dataset columns that it was told to read, and that a group has; None for those that it was not told."""
         return [self.group_key, self.prompt_column, self.reference_column]
+
+    def learned(self) -> dict[str, str]:
+        """What judging has found out since this was last asked, that other processes shall know, too."""
+        return {}
+
+    def learn(self, found: Mapping[str, str]) -> None:
+        """Take over what another process has `learned`."""
 
     def __call__(
         self,
@@ -123,21 +130,20 @@ class Reward:
         log_metric: Callable[[str, float], None] | None = None,
         **kwargs: Any,
     ) -> list[float | None]:
-        """One reward a completion, as trainers call it. `completion_ids` is taken because they pass it."""
+        """One reward a completion, as trainers call it. `completion_ids` is taken because they pass it.
+
+        On several processes it must be called on all of them, as trainers do: each group is judged once, on one of them.
+        """
         started = time.monotonic()
-        batch = self._batch(prompts, completions, kwargs)
+        rows_R = ranks.on_every_rank(f"{self.name}: rows", lambda: self._rows(prompts, completions, kwargs))
+        batch = self._batch([row for rows in rows_R for row in rows], kwargs)
         if not batch.rows:
             return []
-        # Several processes: here their rows are gathered before they are judged, and sliced apart again after it.
-        ranks.require_whole_groups(len(batch.rows), self.group_size)
-        run(judge_batch(batch, self.score, judges=self.judges(), seconds=self._seconds(), name=self.__name__))
-        self.failures.check(batch.scores, batch.call, name=self.__name__)
-        rewards = self._rewards(batch)
-        reporting.record_completions(self.log_path, self.__name__, batch, rewards)
-        top = scoring.rescale(self.score_range[1], self.scale, *self.score_range)
-        figures = tally.metrics(batch, rewards, top=top, seconds=time.monotonic() - started)
-        reporting.report(self.__name__, batch, figures, log_extra, log_metric)
-        return rewards
+        for outcome in ranks.on_every_rank(f"{self.name}: scores", lambda: self._judge_share(batch)):
+            batch.add(outcome)
+            self.learn(outcome.learned)
+        start = sum(map(len, rows_R[: ranks.rank()]))
+        return self._finish(batch, range(start, start + len(completions)), started, log_extra, log_metric)
 
     # What a family works with
 
@@ -147,7 +153,7 @@ class Reward:
         """The prompt for the judge: `template` filled with the group's question, system message, reference and `values`."""
         reference = texts.answer(group.columns[self.reference_column][row]) if self.reference_column else None
         text = (template or self.template).fill(
-            control_tokens=getattr(self.judge, "control_tokens", ()),
+            control_tokens=[token for judge in self.judges() for token in getattr(judge, "control_tokens", ())],
             question=texts.question(group.prompt),
             system=texts.system(group.prompt),
             **{"reference": reference, **values},
@@ -200,39 +206,41 @@ class Reward:
 
     # Before and after judging
 
-    def _batch(self, prompts: Sequence[Any], completions: Sequence[Any], kwargs: dict[str, Any]) -> Batch:
-        for name in filter(None, self.columns()):
-            rollouts.column(kwargs, name, len(completions))
-        rows = rollouts.rollouts(
-            prompts,
-            completions,
-            kwargs,
-            prompt_column=self.prompt_column,
-            answer_tag=self.answer_tag,
-            max_response_chars=self.max_response_chars,
-        )
-        groups = rollouts.groups(
-            rows, group_size=self.group_size, group_key=self.group_key, positional="environments" in kwargs
-        )
+    def _rows(self, prompts: Sequence[Any], completions: Sequence[Any], kwargs: Any) -> list[rollouts.Rollout]:
+        """The rows of this process, with the columns that were named: they travel to the other processes."""
+        named = {name: rollouts.column(kwargs, name, len(completions)) for name in self.columns() if name}
+        found = {name: kwargs[name] for name in self.if_there if name in kwargs}
+        shown: dict[str, Any] = {"answer_tag": self.answer_tag, "max_response_chars": self.max_response_chars}
+        return rollouts.rollouts(prompts, completions, {**found, **named}, prompt_column=self.prompt_column, **shown)
+
+    def _batch(self, rows: list[rollouts.Rollout], kwargs: Any) -> Batch:
+        by: dict[str, Any] = {"group_size": self.group_size, "group_key": self.group_key}
+        groups = rollouts.groups(rows, **by, positional="environments" in kwargs)
         floor = self.score_range[0]  # for rows without an answer, which no judge is asked about
         scores = [None if row.response else floor for row in rows]
         return Batch(rows, groups, scores, step=getattr(kwargs.get("trainer_state"), "global_step", None))
 
-    def _seconds(self) -> float | None:
-        local = all(getattr(judge, "local", False) for judge in self.judges())
-        return self.deadline or (None if local else ENDPOINT_DEADLINE)
+    def _judge_share(self, batch: Batch) -> Outcome:
+        """Judge the groups that are this process's turn: all groups of one prompt are the same one's."""
+        prompts = [texts.question(batch.rows[group[0]].prompt) for group in batch.groups]
+        share = ranks.shares(prompts, ranks.world_size())[ranks.rank()]
+        part = batch.part([batch.groups[k] for k in share])
+        part = judge(part, self.score, judges=self.judges(), deadline=self.deadline, name=self.__name__)
+        return part.outcome(self.learned())
 
-    def _rewards(self, batch: Batch) -> list[float | None]:
+    def _finish(self, batch: Batch, own: range, started: float, log_extra: Any, log_metric: Any) -> list[float | None]:
+        """The rewards of this process's `own` rows, after checks that all processes make alike on the whole batch."""
+        self.failures.check(batch.scores, batch.call, name=self.__name__)
         if self.on_failure == "raise" and None in batch.scores:
             raise JudgeOutage(f"{self.__name__}: unscored, with on_failure='raise': {tally.reasons(batch.call)}")
-        rewards: list[float | None] = [None] * len(batch.rows)
-        for group in batch.groups:
-            scores_G = [batch.scores[i] for i in group]
-            scaled_G = [None if s is None else scoring.rescale(s, self.scale, *self.score_range) for s in scores_G]
-            filled_G = scoring.flatten_near_ties(scoring.fill_unscored(scaled_G, self.on_failure), self.min_spread)
-            for i, reward in zip(group, filled_G, strict=True):
-                rewards[i] = reward
-        return rewards
+        rewards = scoring.rewards(
+            batch.scores, batch.groups, self.score_range, self.scale, self.on_failure, self.min_spread
+        )
+        reporting.record_completions(self.log_path, self.__name__, batch, rewards, own)
+        top = scoring.rescale(self.score_range[1], self.scale, *self.score_range)
+        figures = tally.metrics(batch, rewards, top=top, seconds=time.monotonic() - started)
+        reporting.report(self.__name__, batch, figures, own, log_extra, log_metric)
+        return [rewards[i] for i in own]
 
     def _unique(self, name: str) -> str:
         """`name`, with a number where a living reward has it: trainers merge the metrics of rewards of one name."""

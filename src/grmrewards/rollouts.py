@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -68,8 +69,9 @@ def groups(
     """The indices of each group, in order.
 
     By the values of the column `group_key`, wherever their rows stand; else by position in steps of `group_size`, if
-    `positional` (environments: prompts differ inside one group); else by runs of equal prompts. All are cut at
-    `group_size` where it is known, so that a prompt that follows itself makes two groups.
+    `positional` (environments: prompts differ inside one group); else by runs of equal prompts, or, where no two
+    neighbours are equal and blocks of prompts repeat (OnlineDPO passes `2 * prompts`), by their place in the block. All
+    are cut at `group_size` where it is known, so that a prompt that follows itself makes two groups.
     """
     size = group_size or len(rows) or 1
     if group_key:
@@ -80,7 +82,15 @@ def groups(
     elif positional and group_size:
         runs = [list(range(len(rows)))]
     else:
-        runs = _runs([row.prompt for row in rows])
+        prompts = [row.prompt for row in rows]
+        runs = _runs(prompts)
+        if positional and 1 < len(runs) == len(rows):
+            warnings.warn(
+                f"{len(rows)} environments, no two neighbours with one prompt: each is taken for a group of its own. Pass "
+                "group_size=num_generations, or group_key= with a dataset column that tells the groups.",
+                stacklevel=2,
+            )
+        runs = (len(runs) == len(rows) and _repeats(prompts)) or runs
     return [run[at : at + size] for run in runs for at in range(0, len(run), size)]
 
 
@@ -91,7 +101,7 @@ def _key(row: Rollout, name: str) -> Hashable:
     return value if isinstance(value, (str, int, float)) else repr(value)
 
 
-def _runs(prompts: Sequence[tuple[Message, ...]]) -> list[list[int]]:
+def _runs(prompts: Sequence[Any]) -> list[list[int]]:
     runs: list[list[int]] = []
     for i, prompt in enumerate(prompts):
         if i and prompt == prompts[i - 1]:
@@ -101,6 +111,39 @@ def _runs(prompts: Sequence[tuple[Message, ...]]) -> list[list[int]]:
     return runs
 
 
+def _repeats(prompts: Sequence[Any]) -> list[list[int]]:
+    """The rows at the same place of a block that is repeated, for blocks that make up the batch; [] if they do not.
+
+    Several ranks each bring blocks of their own.
+
+    >>> _repeats([7, 8, 7, 8, 3, 4, 3, 4])
+    [[0, 2], [1, 3], [4, 6], [5, 7]]
+    """
+    found: list[list[int]] = []
+    start = 0
+    while start < len(prompts):
+        rest = prompts[start:]
+        size = next((n for n in range(1, len(rest) // 2 + 1) if rest[:n] == rest[n : 2 * n]), 0)
+        if not size:
+            return []
+        times = 2
+        while rest[:size] == rest[times * size : (times + 1) * size]:
+            times += 1
+        found += [[start + size * k + place for k in range(times)] for place in range(size)]
+        start += size * times
+    return found
+
+
+class _Columns(dict[str, tuple[Any, ...]]):
+    """A group's columns, by name. Only those that the reward names are there: they travel between processes."""
+
+    def __missing__(self, name: str) -> tuple[Any, ...]:
+        raise ConfigError(
+            f"this group has no column {name!r}; there are {sorted(self) or 'none'}. A family has the columns that its "
+            f"`columns()` names."
+        )
+
+
 def group_of(rows: Sequence[Rollout], indices: Sequence[int]) -> Group:
     """The rows at `indices` as one group: the first row's prompt, all responses, their columns."""
     picked = [rows[i] for i in indices]
@@ -108,7 +151,7 @@ def group_of(rows: Sequence[Rollout], indices: Sequence[int]) -> Group:
     return Group(
         prompt=picked[0].prompt,
         responses=tuple(row.response for row in picked),
-        columns={name: tuple(row.columns[name] for row in picked) for name in names},
+        columns=_Columns({name: tuple(row.columns[name] for row in picked) for name in names}),
     )
 
 

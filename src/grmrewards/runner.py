@@ -17,6 +17,10 @@ from grmrewards.errors import ConfigError
 T = TypeVar("T")
 
 
+class Blocked(Exception):
+    """The loop did not end the work within its limit: a judge holds its thread, in a call that does not wait."""
+
+
 class _Loop:
     """The loop, its thread, and the process that they belong to."""
 
@@ -31,11 +35,13 @@ _lock = threading.Lock()
 _current: _Loop | None = None
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run(coroutine: Coroutine[Any, Any, T], *, limit: float | None = None) -> T:
     """The result of `coroutine`, run on the library's loop while the caller waits.
 
     Ctrl-C and any other exception in the waiting thread cancel it, and `run` returns only after it has ended: nothing is
-    left running. Raises `ConfigError` when called on the loop's own thread, which would wait for itself.
+    left running. The exception is `Blocked`, after `limit` seconds: a thread that does not come back cannot be ended, so
+    it is left alone and the next call gets another loop. Raises `ConfigError` when called on the loop's own thread,
+    which would wait for itself.
     """
     at = _loop()
     if threading.current_thread() is at.thread:
@@ -60,11 +66,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
     try:
         at.loop.call_soon_threadsafe(start)
-        ended.wait()
+        in_time = ended.wait(limit)
     except BaseException:
         at.loop.call_soon_threadsafe(stop)
         ended.wait()
         raise
+    if not in_time:
+        _leave(at)
+        at.loop.call_soon_threadsafe(stop)  # in case the thread comes back
+        raise Blocked
     return tasks[0].result()
 
 
@@ -78,10 +88,17 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+def _leave(blocked: _Loop) -> None:
+    """Let the next call make a loop of its own, unless another caller has seen to it."""
+    global _current
+    with _lock:
+        if _current is blocked:
+            _current = None
+
+
 def _loop() -> _Loop:
     global _current
-    if _current is None or _current.pid != os.getpid():
-        with _lock:
-            if _current is None or _current.pid != os.getpid():
-                _current = _Loop()
-    return _current
+    with _lock:
+        if _current is None or _current.pid != os.getpid():
+            _current = _Loop()
+        return _current

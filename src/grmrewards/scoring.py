@@ -108,6 +108,28 @@ def rescale(score: float, scale: Scale, low: float, high: float) -> float:
     return float(scale[0]) + unit * (float(scale[1]) - float(scale[0]))
 
 
+def rewards(
+    scores: Sequence[float | None],
+    groups: Sequence[Sequence[int]],
+    score_range: tuple[float, float],
+    scale: Scale = "unit",
+    on_failure: OnFailure = "group_mean",
+    min_spread: float = 0.0,
+) -> list[float | None]:
+    """The reward of every row: its score on the wanted scale, gaps filled and near-ties flattened within its group.
+
+    >>> rewards([1, None, 10], [[0, 1, 2]], (1, 10))
+    [0.0, 0.5, 1.0]
+    """
+    found: list[float | None] = [None] * len(scores)
+    for group in groups:
+        scaled_G = [None if (s := scores[i]) is None else rescale(s, scale, *score_range) for i in group]
+        filled_G = flatten_near_ties(fill_unscored(scaled_G, on_failure), min_spread)
+        for i, reward in zip(group, filled_G, strict=True):
+            found[i] = reward
+    return found
+
+
 def fill_unscored(rewards_G: Sequence[float | None], on_failure: OnFailure = "group_mean") -> list[float | None]:
     """Give unscored rows a value that changes no preference: the mean of their scored siblings, advantage 0.
 

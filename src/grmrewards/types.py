@@ -23,7 +23,7 @@ class Part:
 
     kind: str
     text: str = ""
-    data: Any = None
+    data: Any = field(default=None, repr=False)  # that of an image names its place in memory: no ground for a seed
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Group:
-    """All that a judge may see of one prompt: G responses in the trainer's order, and the dataset columns of their rows."""
+    """All that a judge may see of one prompt: G responses in the trainer's order, and the named columns of their rows."""
 
     prompt: tuple[Message, ...]
     responses: tuple[str, ...]
@@ -108,6 +108,15 @@ class Call:
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)  # by reason
     label_masses: list[float] = field(default_factory=list)  # how sure the judge was to say one of the labels
+
+    def add(self, other: Call) -> None:
+        """Count what `other` counted, too: one call of a reward that ran on several processes."""
+        self.requests += other.requests
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.counts.update(other.counts)
+        self.failures.update(other.failures)
+        self.label_masses += other.label_masses
 
 
 CALL: ContextVar[Call | None] = ContextVar("grmrewards_call", default=None)

@@ -7,7 +7,7 @@ I(P; y | q) = 0 by construction. One call a prompt for the principles, kept in a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -49,6 +49,7 @@ class IPGRMReward(Reward):
     family: ClassVar[str] = "ipgrm"
     score_range: ClassVar[tuple[float, float]] = (1.0, 10.0)
     marks: ClassVar[tuple[str, ...]] = ("question", "principles", "response")
+    if_there: ClassVar[tuple[str, ...]] = ("principles", "principals")
 
     def __init__(
         self,
@@ -75,6 +76,12 @@ class IPGRMReward(Reward):
     def judges(self) -> list[Judge]:
         return [self.judge] if self.principles_judge is self.judge else [self.judge, self.principles_judge]
 
+    def learned(self) -> dict[str, str]:
+        return self.cache.take_new()
+
+    def learn(self, found: Mapping[str, str]) -> None:
+        self.cache.put(found)
+
     async def score(self, group: Group) -> list[float | None]:
         principles = await self.principles(group)
         self.note("principles", range(len(group.responses)), principles)
@@ -85,7 +92,7 @@ class IPGRMReward(Reward):
 
     async def principles(self, group: Group) -> str:
         """The principles of a prompt: the dataset's, the cache's, or new ones. Raises `JudgeError` if none can be had."""
-        given = next((group.columns[name][0] for name in ("principles", "principals") if name in group.columns), None)
+        given = next((group.columns[name][0] for name in self.if_there if name in group.columns), None)
         if given:
             return str(given)
         messages = self.messages(group, template=self.principles_template, reference=None)
