@@ -1,10 +1,14 @@
-"""The forward passes of a local judge: a model and its tokenizer, batches in, texts or log-probabilities out."""
+"""The forward passes of a local judge: batches of token ids in, sampled ids or log-probabilities out.
+
+The same object serves in the caller's process and in one of its own (`isolated`).
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import re
+import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,11 +17,10 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
-from grmrewards.errors import ConfigError
-from grmrewards.judges.sampling import Sampler, Step, Stopped
-from grmrewards.types import Message, Reply, TokenLogprob
+from grmrewards.judges import patches
+from grmrewards.judges.sampling import Answer, Sampler, Step, Stopped
 
 NO_WINDOW = 1 << 20  # tokens, for models that state none
 _DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
@@ -26,33 +29,17 @@ _DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "t
 class Network:
     """A loaded judge. Not for concurrent use: its owner lets one batch in at a time."""
 
-    def __init__(self, source: Mapping[str, Any]) -> None:
-        self.tokenizer = load_tokenizer(source)
+    lost = False  # as a process of its own may be
+
+    def __init__(self, source: Mapping[str, Any], *, end: int | None, pad: int | None) -> None:
         self.model = _load_model(source)
-        self.template_kwargs = dict(source["chat_template_kwargs"])
+        patches.refuse_patched(self.model)
         config = self.model.config.get_text_config()
         self.window = int(getattr(config, "max_position_embeddings", None) or NO_WINDOW)
         stops = self.model.generation_config.eos_token_id
         stops = stops if isinstance(stops, list) else [stops]
-        self.stops = {stop for stop in [*stops, self.tokenizer.eos_token_id] if stop is not None}
-        self.pad = next((i for i in (self.tokenizer.pad_token_id, *sorted(self.stops)) if i is not None), 0)
-
-    def encode(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of a prompt, rendered with the model's chat template up to where its answer begins."""
-        turns = [{"role": message.role, "content": _text(message)} for message in messages]
-        goes_on = messages[-1].role == "assistant"
-        text = self.tokenizer.apply_chat_template(
-            turns,
-            tokenize=False,
-            add_generation_prompt=not goes_on,
-            continue_final_message=goes_on,
-            **self.template_kwargs,
-        )
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def label(self, choice: str) -> tuple[int, ...]:
-        """The token ids of a choice."""
-        return tuple(self.tokenizer(choice, add_special_tokens=False)["input_ids"])
+        self.stops = {stop for stop in [*stops, end] if stop is not None}
+        self.pad = next((i for i in (pad, *sorted(self.stops)) if i is not None), 0)
 
     def generate(
         self,
@@ -62,11 +49,12 @@ class Network:
         max_new_tokens: int,
         top_logprobs: int,
         stop: threading.Event,
-    ) -> list[Reply]:
+    ) -> list[Answer]:
         """One answer for each (prompt ids, seed), sampled at `temperature` over the whole vocabulary."""
         inputs = self._padded([ids for ids, _ in rows])
-        sampler = Sampler(temperature, [seed for _, seed in rows], inputs["input_ids"].device, top_logprobs)
-        with self._judging():
+        seeds = [seed for _, seed in rows]
+        with self._judging() as vocabulary:
+            sampler = Sampler(temperature, seeds, inputs["input_ids"].device, top_logprobs, vocabulary)
             output = self.model.generate(
                 **inputs,
                 max_new_tokens=max_new_tokens,
@@ -80,10 +68,7 @@ class Network:
                 stopping_criteria=[Stopped(stop)],
             )
         answers = output[:, inputs["input_ids"].shape[1] :].tolist()
-        return [
-            self._reply(answer, len(ids), [step[row] for step in sampler.steps])
-            for row, (answer, (ids, _)) in enumerate(zip(answers, rows, strict=True))
-        ]
+        return [self._answer(answer, [step[row] for step in sampler.steps]) for row, answer in enumerate(answers)]
 
     def choice_logprobs(
         self, rows: Sequence[list[int]], labels: Sequence[tuple[int, ...]]
@@ -95,9 +80,10 @@ class Network:
         starts = list(dict.fromkeys(label[:-1] for label in labels))
         keep = max(map(len, starts)) + 1
         inputs = self._padded([[*ids, *start] for ids in rows for start in starts])
-        with self._judging():
-            logits = self.model(**inputs, use_cache=False, **self._extras(inputs, keep)).logits[:, -keep:].float()
-            logprobs = torch.log_softmax(logits, dim=-1)
+        with self._judging() as vocabulary:
+            logits = self.model(**inputs, use_cache=False, **self._extras(inputs, keep)).logits
+            patches.refuse_hidden_states(logits.shape[-1], vocabulary)
+            logprobs = torch.log_softmax(logits[:, -keep:].float(), dim=-1)
         found = []
         for r in range(len(rows)):
             at = {start: logprobs[r * len(starts) + s] for s, start in enumerate(starts)}
@@ -123,82 +109,69 @@ class Network:
         extras = {"position_ids": positions, "logits_to_keep": keep}
         return {name: value for name, value in extras.items() if _takes(type(self.model).forward, name)}
 
-    def _reply(self, answer: list[int], prompt_tokens: int, steps: Sequence[Step]) -> Reply:
-        end = next((i for i, token in enumerate(answer) if token in self.stops), len(answer))
-        reasoning, closed, after = self.tokenizer.decode(answer[:end], skip_special_tokens=True).rpartition("</think>")
-        return Reply(
-            text=after.strip(),
-            reasoning=reasoning.replace("<think>", "").strip() if closed else "",
-            finish_reason="length" if end == len(answer) else "stop",
-            logprobs=tuple(self._token_logprob(answer[i], step) for i, step in enumerate(steps[:end])),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=min(end + 1, len(answer)),
-        )
-
-    def _token_logprob(self, token: int, step: Step) -> TokenLogprob:
-        top = {self.tokenizer.decode([i]): logprob for i, logprob in step.top}
-        return TokenLogprob(self.tokenizer.decode([token]), step.logprob, top)
+    def _answer(self, sampled: list[int], steps: list[Step]) -> Answer:
+        end = next((i for i, token in enumerate(sampled) if token in self.stops), len(sampled))
+        return Answer(sampled[:end], end < len(sampled), steps[:end])
 
     @contextmanager
-    def _judging(self) -> Iterator[None]:
-        """Inference and eval mode, on the model's GPU; the mode it was in comes back whatever happens."""
+    def _judging(self) -> Iterator[int]:
+        """Inference and eval mode, on the model's GPU; the mode it was in comes back whatever happens.
+
+        Gives the width that logits must have. Unsloth may have come since the model was loaded: it is looked for again.
+        """
+        patches.refuse_patched(self.model)
         training = self.model.training
         if self.model.device.type == "cuda":
             torch.cuda.set_device(self.model.device)  # the current device is a matter of the thread
         self.model.eval()
         try:
             with torch.inference_mode():
-                yield
+                yield patches.vocabulary(self.model)
         finally:
             self.model.train(training)
 
 
-def load_tokenizer(source: Mapping[str, Any]) -> Any:
-    """The tokenizer that was given, or that of the model's name. Raises `ConfigError` where it has no chat template."""
-    tokenizer = source["tokenizer"]
-    if tokenizer is None:
-        tokenizer = _tokenizer(source["model"], source["revision"], source["trust_remote_code"])
-    if not tokenizer.chat_template:
-        raise ConfigError(
-            f"the tokenizer of {source['model']!r} has no chat template, so a prompt cannot be put to it; set "
-            "tokenizer.chat_template to the format that the model was trained with."
-        )
-    return tokenizer
+def choose_device(asked: str | None, *, gpus: int, local_rank: str | None) -> str:
+    """Where a model goes: where it was asked to, or else to this rank's own GPU among those that are there.
+
+    A plain "cuda" means the thread's current GPU, which on every thread but the trainer's is the first one: on several
+    ranks all judges would share it. Where each rank sees its own GPU alone, its rank counts on from there.
+    """
+    if gpus == 0 or asked not in (None, "cuda"):
+        return asked or "cpu"
+    return f"cuda:{max(0, int(local_rank or 0)) % gpus}"
 
 
-@functools.lru_cache(maxsize=8)
-def _tokenizer(name: str, revision: str | None, trust_remote_code: bool) -> Any:
-    return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
-
-
-def structural_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """The added tokens that are written with brackets or bars and without spaces: those of a chat format, not of text."""
-    names = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
-    return tuple(sorted(name for name in names if re.search(r"[<>\[\]|｜]", name) and not re.search(r"\s", name)))
+def own_device(asked: str | None) -> str:
+    """`choose_device` on this machine, as this rank."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return choose_device(asked, gpus=gpus, local_rank=os.environ.get("LOCAL_RANK"))
 
 
 def _load_model(source: Mapping[str, Any]) -> Any:
     """The model that was given, or the named one, loaded without moving the global random state."""
     if not isinstance(source["model"], str):
         return source["model"]
-    device = source["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
+    hub = {name: source[name] for name in ("revision", "trust_remote_code")}
+    if "unsloth" in sys.modules:
+        _refuse_patched_family(AutoConfig.from_pretrained(source["model"], **hub))
+    device = own_device(source["device"])
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # quantised weights are put on the thread's current one
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForCausalLM.from_pretrained(
-            source["model"],
-            revision=source["revision"],
-            trust_remote_code=source["trust_remote_code"],
-            **{_DTYPE: source["dtype"] or "auto"},
-            **source["model_kwargs"],
+            source["model"], **{_DTYPE: source["dtype"] or "auto"}, **hub, **source["model_kwargs"]
         )
-    return (model if "device_map" in source["model_kwargs"] else model.to(device)).eval()
+    there = "device_map" in source["model_kwargs"] or model.device == torch.device(device)
+    return (model if there else model.to(device)).eval()
+
+
+def _refuse_patched_family(config: Any) -> None:
+    family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if isinstance(family, type):  # or else the model comes with code of its own, which nobody patches
+        patches.refuse_patched_family(family)
 
 
 @functools.lru_cache(maxsize=64)
 def _takes(function: Any, name: str) -> bool:
     return name in inspect.signature(function).parameters
-
-
-def _text(message: Message) -> str:
-    if not isinstance(message.content, str):
-        raise ConfigError("a TransformersJudge reads text alone; this message has other parts.")
-    return message.content

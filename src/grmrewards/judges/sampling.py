@@ -9,12 +9,22 @@ from typing import Any, NamedTuple
 import torch
 from transformers import LogitsProcessor, StoppingCriteria
 
+from grmrewards.judges import patches
+
 
 class Step(NamedTuple):
     """One sampled token: its log-probability at T = 1, and the likeliest tokens with theirs."""
 
     logprob: float
     top: list[tuple[int, float]]
+
+
+class Answer(NamedTuple):
+    """A sampled answer: its tokens without the one that ended it, and a `Step` for each where they were asked for."""
+
+    tokens: list[int]
+    ended: bool  # or else cut off
+    steps: list[Step]
 
 
 class Sampler(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
@@ -25,12 +35,15 @@ class Sampler(LogitsProcessor):  # type: ignore[misc]  # transformers has no typ
     kept with its log-probabilities.
     """
 
-    def __init__(self, temperature: float, seeds: Sequence[int], device: torch.device, top: int) -> None:
-        self.temperature, self.top = temperature, top
+    def __init__(
+        self, temperature: float, seeds: Sequence[int], device: torch.device, top: int, vocabulary: int
+    ) -> None:
+        self.temperature, self.top, self.vocabulary = temperature, top, vocabulary
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self.steps: list[list[Step]] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        patches.refuse_hidden_states(scores.shape[-1], self.vocabulary)
         noisy = self._noisy(scores.float()) if self.temperature else scores
         if self.top:
             self._keep(torch.log_softmax(scores.float(), dim=-1), noisy.argmax(dim=-1, keepdim=True))

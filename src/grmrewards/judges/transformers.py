@@ -1,7 +1,8 @@
-"""`TransformersJudge`: a judge that runs in this process, on a model of the transformers library.
+"""`TransformersJudge`: a judge that runs on this machine, on a model of the transformers library.
 
-Requests that wait are run as one batch (`batching`). The model is used in inference mode, in eval mode (restored
-afterwards) and without touching the global random state, so that judging changes nothing in the policy's run.
+Requests that wait are run as one batch (`batching`), by a model in this process or in one of its own (`isolated`). It is
+used in inference mode, in eval mode (restored afterwards) and without touching the global random state, so that judging
+changes nothing in the policy's run.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import Any
 
 from grmrewards import arguments
 from grmrewards.errors import ConfigError, ContextOverflow
+from grmrewards.judges import loading
 from grmrewards.judges.batching import Batcher
 from grmrewards.types import Message, Reply
-
-if TYPE_CHECKING:
-    from grmrewards.judges.network import Network
 
 BATCH_TOKENS = 65_536  # prompt tokens of one batch, padding included
 
@@ -38,15 +37,19 @@ class TransformersJudge:
         trust_remote_code: Let a model run code that comes with it.
         revision: Which version of a model on the hub.
         model_kwargs: Passed to `from_pretrained`, e.g. `{"attn_implementation": "sdpa"}`.
+        isolate: Whether the model runs in a process of its own, which Unsloth's patches of transformers do not reach.
+            None: if `unsloth` has been imported by the time the judge is first asked. Needs a model given by name.
 
-    Raises `ConfigError` for wrong arguments; a model that was given as an object cannot be pickled.
+    Raises `ConfigError` for wrong arguments, and where Unsloth has patched a model in this process; a model that was
+    given as an object cannot be pickled.
 
     >>> judge = TransformersJudge("Qwen/Qwen3-8B", max_new_tokens=1024)  # loaded when it is first asked
     """
 
     local = True
-    _network: Network | None
-    _lock: threading.Lock
+    _loading: Future[loading.Loaded] | None
+    _gate: threading.Lock  # held for moments
+    _lock: threading.Lock  # held for batches
     _open: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Batcher, int]]
 
     def __init__(
@@ -61,13 +64,15 @@ class TransformersJudge:
         trust_remote_code: bool = False,
         revision: str | None = None,
         model_kwargs: Mapping[str, Any] | None = None,
+        isolate: bool | None = None,
     ) -> None:
         arguments.installed("TransformersJudge", "torch", "transformers", extra="local")
-        model, tokenizer = _model_and_tokenizer(model, tokenizer)
+        model, tokenizer = loading.model_and_tokenizer(model, tokenizer)
         self.model = (
             str(model) if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "loaded")
         )
         self.max_new_tokens = arguments.whole("max_new_tokens", max_new_tokens)
+        self.isolate = loading.isolation(isolate, model)
         self._source = {
             "model": model,
             "tokenizer": tokenizer,
@@ -81,7 +86,7 @@ class TransformersJudge:
         self._start()
 
     @classmethod
-    def embedded(cls) -> TransformersJudge:
+    def embedded(cls, *, isolate: bool | None = None) -> TransformersJudge:
         """The small judge that comes with this package: it judges lists of things ("Name 3 animals") and nothing else.
 
         For demonstrations and tests. Raises `ConfigError` where the default templates are not those it was trained on.
@@ -92,7 +97,7 @@ class TransformersJudge:
         from grmrewards.judges import embedded
 
         embedded.check_templates()
-        return cls(str(embedded.JUDGE), device="cpu", dtype=torch.float32, max_new_tokens=320)
+        return cls(str(embedded.JUDGE), device="cpu", dtype=torch.float32, max_new_tokens=320, isolate=isolate)
 
     async def generate(
         self,
@@ -106,8 +111,8 @@ class TransformersJudge:
     ) -> list[Reply]:
         """`n` sampled answers; greedy ones at temperature 0. Raises `ContextOverflow` where the prompt leaves no room."""
         async with self:
-            network = await self._loaded()
-            ids = network.encode(messages)
+            chat, network = await self._loaded()
+            ids = chat.encode(messages)
             room = min(max_tokens or self.max_new_tokens, network.window - len(ids))
             if room < 1:
                 raise ContextOverflow(f"a prompt of {len(ids)} tokens, where the judge's window holds {network.window}")
@@ -119,8 +124,8 @@ class TransformersJudge:
     async def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> list[tuple[float, ...]]:
         """For each choice, the log-probability of each of its tokens, teacher-forced, over the whole vocabulary."""
         async with self:
-            network = await self._loaded()
-            ids, labels = network.encode(messages), tuple(network.label(choice) for choice in choices)
+            chat, network = await self._loaded()
+            ids, labels = chat.encode(messages), tuple(chat.label(choice) for choice in choices)
             if len(ids) + max(map(len, labels)) > network.window:
                 raise ContextOverflow(f"a prompt of {len(ids)} tokens, where the judge's window holds {network.window}")
             (logprobs,) = await self._submit_all(("choices", labels), [ids], tokens=len(ids))
@@ -129,7 +134,7 @@ class TransformersJudge:
 
     def check_choices(self, choices: Sequence[str]) -> None:
         """Raise `ConfigError` unless each choice is one token, and a different one."""
-        from grmrewards.judges.network import load_tokenizer
+        from grmrewards.judges.chat import load_tokenizer
 
         tokenizer = load_tokenizer(self._source)
         labels = [tuple(tokenizer(choice, add_special_tokens=False)["input_ids"]) for choice in choices]
@@ -142,7 +147,7 @@ class TransformersJudge:
     @property
     def control_tokens(self) -> tuple[str, ...]:
         """The tokens of this judge's chat format, which a response must not be able to write."""
-        from grmrewards.judges.network import load_tokenizer, structural_tokens
+        from grmrewards.judges.chat import load_tokenizer, structural_tokens
 
         return structural_tokens(load_tokenizer(self._source))
 
@@ -162,37 +167,35 @@ class TransformersJudge:
             del self._open[loop]
             await batcher.close()
 
-    async def _loaded(self) -> Network:
-        """The model, loaded on a thread of its own at first use: the event loop goes on."""
-        if self._network is None:
-            await asyncio.to_thread(self._load)
-        assert self._network is not None
-        return self._network
+    async def _loaded(self) -> loading.Loaded:
+        """The judge, loaded on a thread of its own at first use, and again if its process ended: the event loop goes on."""
+        return await asyncio.wrap_future(self._load())
 
-    def _load(self) -> None:
-        from grmrewards.judges.network import Network
-
-        with self._lock:
-            self._network = self._network or Network(self._source)
+    def _load(self) -> Future[loading.Loaded]:
+        """One load for all that wait for it, on whatever event loop."""
+        with self._gate:
+            if self._loading is None or loading.in_vain(self._loading):
+                self._loading = loading.start_loading(self._source, self.isolate)
+            return self._loading
 
     async def _submit_all(self, kind: tuple[Any, ...], rows: Sequence[Any], *, tokens: int) -> list[Any]:
         batcher, _ = self._open[asyncio.get_running_loop()]
         return list(await asyncio.gather(*(batcher.submit(kind, row, tokens=tokens) for row in rows)))
 
     def _run_batch(self, kind: tuple[Any, ...], rows: Sequence[Any], stop: threading.Event) -> Sequence[Any]:
-        assert self._network is not None
+        assert self._loading is not None
+        chat, network = self._loading.result()
         with self._lock:  # two event loops share one model
             if kind[0] == "choices":
-                return self._network.choice_logprobs(rows, kind[1])
+                return network.choice_logprobs(rows, kind[1])
             _, temperature, room, top = kind
-            return self._network.generate(
-                rows, temperature=temperature, max_new_tokens=room, top_logprobs=top, stop=stop
-            )
+            answers = network.generate(rows, temperature=temperature, max_new_tokens=room, top_logprobs=top, stop=stop)
+        return [chat.reply(answer, len(ids)) for answer, (ids, _) in zip(answers, rows, strict=True)]
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._network = None
-        self._lock = threading.Lock()
+        self._loading = None
+        self._gate, self._lock = threading.Lock(), threading.Lock()
         self._open = weakref.WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -200,23 +203,9 @@ class TransformersJudge:
             raise ConfigError(
                 "a TransformersJudge that was given a loaded model cannot be pickled; give it the model's name or folder."
             )
-        return {"model": self.model, "max_new_tokens": self.max_new_tokens, "_source": self._source}
+        names = ("model", "max_new_tokens", "isolate", "_source")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._start()
-
-
-def _model_and_tokenizer(model: Any, tokenizer: Any) -> tuple[Any, Any]:
-    """A name with or without a tokenizer, or a model with one; `ConfigError` for anything else."""
-    if isinstance(model, tuple) and len(model) == 2 and tokenizer is None:
-        model, tokenizer = model
-    if isinstance(model, (str, Path)) and str(model).strip():
-        return str(model), tokenizer
-    if not hasattr(model, "generate") or not hasattr(model, "config"):
-        raise ConfigError(
-            f"model={model!r}; allowed are the name or folder of a model, a loaded model, or (model, tokenizer)."
-        )
-    if tokenizer is None:
-        raise ConfigError("tokenizer=None; a loaded model needs its tokenizer: TransformersJudge(model, tokenizer).")
-    return model, tokenizer

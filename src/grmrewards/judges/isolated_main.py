@@ -1,0 +1,107 @@
+"""The program behind `isolated.RemoteNetwork`: serves one model on standard input and output until the parent is gone."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import traceback
+from typing import IO, TYPE_CHECKING, Any
+
+from grmrewards.errors import GRMError
+from grmrewards.judges import frames
+
+if TYPE_CHECKING:
+    from grmrewards.judges.network import Network
+
+Jobs = queue.SimpleQueue[tuple[bytes, threading.Event]]
+
+
+class Server:
+    """Answers the requests of one `RemoteNetwork`, in order: `load` first, then the methods of `Network`."""
+
+    network: Network
+
+    def load(
+        self, source: dict[str, Any], numerics: tuple[int, str] | None, stop: threading.Event, **special_ids: Any
+    ) -> int:
+        """Load the model. `numerics` are the threads and the precision of float32 products that the parent computes with."""
+        import torch
+
+        from grmrewards.judges.network import Network
+
+        if numerics is not None:
+            torch.set_num_threads(numerics[0])
+            torch.set_float32_matmul_precision(numerics[1])
+        self.network = Network(source, **special_ids)
+        return self.network.window
+
+    def generate(self, stop: threading.Event, **request: Any) -> Any:
+        """As `Network.generate`."""
+        return self.network.generate(**request, stop=stop)
+
+    def choice_logprobs(self, stop: threading.Event, **request: Any) -> Any:
+        """As `Network.choice_logprobs`."""
+        return self.network.choice_logprobs(**request)
+
+    def outcome(self, request: bytes, stop: threading.Event) -> tuple[bytes, bytes]:
+        """The frame that answers a request. Errors become text here: an exception of a library may not be picklable."""
+        try:
+            method, arguments = pickle.loads(request)
+            answer = pickle.dumps(getattr(self, method)(**arguments, stop=stop))
+        except GRMError as error:
+            return frames.FAILURE, pickle.dumps((type(error).__name__, str(error)))
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+            return frames.FAILURE, pickle.dumps(("", text))
+        return frames.ANSWER, answer
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent handles it, and sends STOP
+    inbox, outbox = _own_pipes()
+    jobs: Jobs = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(inbox, jobs), daemon=True).start()
+    outbox.write(frames.READY)
+    server = Server()
+    while True:
+        kind, answer = server.outcome(*jobs.get())
+        _release_gpu_memory()  # before the parent goes on with its own work
+        frames.send(outbox, kind, answer)
+
+
+def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """The pipes to the parent, moved to where nothing else reads or prints: libraries get standard error instead."""
+    inbox, outbox = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    return inbox, outbox
+
+
+def _listen(inbox: IO[bytes], jobs: Jobs) -> None:
+    """A thread's work: queue requests, tell the latest one to stop, and end the process with its parent."""
+    stop = threading.Event()
+    while frame := frames.receive(inbox):
+        kind, body = frame
+        if kind == frames.STOP:
+            stop.set()
+        else:
+            stop = threading.Event()
+            jobs.put((body, stop))
+    os._exit(0)  # at once, in whatever the main thread is
+
+
+def _release_gpu_memory() -> None:
+    """What is kept in reserve here, the parent's policy cannot use."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()

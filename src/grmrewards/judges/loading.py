@@ -1,0 +1,104 @@
+"""What a local judge is made of, and where: its arguments checked, its tokenizer and its model brought up."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from grmrewards import arguments
+from grmrewards.errors import ConfigError
+
+if TYPE_CHECKING:
+    from grmrewards.judges.chat import Chat
+    from grmrewards.judges.isolated import RemoteNetwork
+    from grmrewards.judges.network import Network
+
+
+class Loaded(NamedTuple):
+    """The two halves of a judge: text and token ids here, token ids and numbers where the model is."""
+
+    chat: Chat
+    network: Network | RemoteNetwork
+
+
+def model_and_tokenizer(model: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """A name with or without a tokenizer, or a model with one; `ConfigError` for anything else."""
+    if isinstance(model, tuple) and len(model) == 2 and tokenizer is None:
+        model, tokenizer = model
+    if isinstance(model, (str, Path)) and str(model).strip():
+        return str(model), tokenizer
+    if not hasattr(model, "generate") or not hasattr(model, "config"):
+        raise ConfigError(
+            f"model={model!r}; allowed are the name or folder of a model, a loaded model, or (model, tokenizer)."
+        )
+    if tokenizer is None:
+        raise ConfigError("tokenizer=None; a loaded model needs its tokenizer: TransformersJudge(model, tokenizer).")
+    return model, tokenizer
+
+
+def isolation(isolate: Any, model: Any) -> bool | None:
+    """`isolate` if it can be had for this model: a loaded one is in this process already."""
+    arguments.one_of("isolate", isolate, (None, True, False))
+    if isolate and not isinstance(model, str):
+        raise ConfigError(
+            f"isolate=True with a loaded {type(model).__name__}; a process of its own can only load a model by name. Save "
+            "it with save_pretrained (the tokenizer too), and give TransformersJudge the folder."
+        )
+    chosen: bool | None = isolate
+    return chosen
+
+
+def start_loading(source: Mapping[str, Any], isolate: bool | None) -> Future[Loaded]:
+    """`load` on a thread of its own, for all that wait for it."""
+    loading: Future[Loaded] = Future()
+    loading.set_running_or_notify_cancel()  # a caller that leaves must not take the judge from the others
+    threading.Thread(target=_fulfil, args=(loading, source, isolate), name="grmrewards-load").start()
+    return loading
+
+
+def _fulfil(loading: Future[Loaded], source: Mapping[str, Any], isolate: bool | None) -> None:
+    try:
+        loaded = load(source, isolate)
+    except BaseException as error:
+        loading.set_exception(error)
+    else:
+        loading.set_result(loaded)
+
+
+def in_vain(loading: Future[Loaded]) -> bool:
+    """Whether it failed, or what it loaded is lost by now."""
+    return loading.done() and (loading.exception() is not None or loading.result().network.lost)
+
+
+def load(source: Mapping[str, Any], isolate: bool | None) -> Loaded:
+    """The judge, its model in this process or in one of its own: by default where Unsloth may patch this one."""
+    if isolate is None:
+        isolate = isinstance(source["model"], str) and "unsloth" in sys.modules
+    return _isolated(source) if isolate else _here(source)
+
+
+def _here(source: Mapping[str, Any]) -> Loaded:
+    from grmrewards.judges.chat import Chat
+    from grmrewards.judges.network import Network
+
+    chat = Chat(source)
+    return Loaded(chat, Network(source, **chat.special_ids))
+
+
+def _isolated(source: Mapping[str, Any]) -> Loaded:
+    from grmrewards.judges.isolated import RemoteNetwork
+
+    network = RemoteNetwork()  # first, since both processes import transformers for seconds
+    try:
+        from grmrewards.judges.chat import Chat
+
+        chat = Chat(source)
+        network.load({**source, "tokenizer": None}, **chat.special_ids)
+    except BaseException:
+        network.close()
+        raise
+    return Loaded(chat, network)
