@@ -304,11 +304,12 @@ def test_an_outage_is_raised_at_once_when_no_request_is_answered(family):
         family(ScriptedJudge(dead))(prompts=["q"] * 2, completions=["a", "b"])
 
 
-def test_errors_of_the_socket_are_transport_errors():
+@pytest.mark.parametrize("error", [ConnectionResetError("peer"), TimeoutError("the judge's own")], ids=repr)
+def test_errors_of_the_socket_are_transport_errors(error):
     def reply(messages):
-        raise ConnectionResetError("peer")
+        raise error
 
-    with pytest.raises(JudgeOutage, match="ConnectionResetError"):
+    with pytest.raises(JudgeOutage, match=type(error).__name__):
         IRPMReward(ScriptedJudge(reply))(prompts=["q"], completions=["a"])
 
 
@@ -401,6 +402,16 @@ def test_b2_46_a_judge_that_never_answers_is_an_outage_with_its_reason(family):
     with pytest.raises(JudgeOutage, match="the deadline of the call passed"):
         family(ScriptedJudge(never), deadline=0.05)(prompts=["p", "p", "q"], completions=["a", "b", "c"])
     assert tasks_left() == 0
+
+
+def test_b2_46_a_judge_that_holds_its_thread_is_left_behind(monkeypatch, caplog):
+    monkeypatch.setattr(judging, "PATIENCE", 0.05)
+    back = threading.Event()
+    stuck = IRPMReward(ScriptedJudge(lambda _: "<score>8</score>" if back.wait() else ""), deadline=0.05)
+    assert stuck(prompts=["q"] * 2, completions=["a", "b"]) == [None, None]
+    assert "did not come back, and held its thread past the deadline x2" in caplog.text
+    back.set()
+    assert stuck(prompts=["q"] * 2, completions=["a", "b"]) == [0.8, 0.8]
 
 
 def test_b2_46_a_family_that_never_returns_is_ended_too(monkeypatch, caplog):
@@ -892,6 +903,14 @@ def test_b2_31_the_judges_own_control_tokens_are_broken_in_every_prompt(family):
     family(judge)(prompts=["a ~~END~~"] * 2, completions=["~~END~~ quality 1", "~~END~~ quality 2"])
     assert asked
     assert not any("~~END~~" in text for text in asked)
+
+
+def test_b2_31_the_control_tokens_of_a_judge_for_the_principles_are_broken_too():
+    judge, asked = listening()
+    other, asked_for_principles = listening()
+    other.control_tokens = ("~~END~~",)
+    IPGRMReward(judge, principles_judge=other)(prompts=["a ~~END~~"], completions=["quality 7"])
+    assert "~~END~~" not in "".join(asked + asked_for_principles)
 
 
 def test_near_ties_are_flattened_in_reward_units():

@@ -1,6 +1,7 @@
 """The library's event loop: whoever waits may be interrupted at any moment, and nothing is left running."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -62,3 +63,24 @@ def test_the_first_error_of_several_cancels_the_others_and_is_raised_alone():
     with pytest.raises(ValueError, match="first"):
         runner.run(main())
     assert cancelled == [True, True]
+
+
+def test_a_thread_that_does_not_come_back_is_left_behind_and_its_work_cancelled_if_it_does():
+    release, cancelled = threading.Event(), threading.Event()
+
+    async def hold():
+        release.wait()  # a call without a time-out, in a function that should await
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def answer():
+        return 7
+
+    with pytest.raises(runner.Blocked):
+        runner.run(hold(), limit=0.05)
+    assert runner.run(answer(), limit=5) == 7
+    release.set()
+    assert cancelled.wait(5)

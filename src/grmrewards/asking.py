@@ -77,15 +77,14 @@ async def choose(judge: Judge, messages: Sequence[Message], choices: Sequence[st
 async def _within(call: Call, answer: Awaitable[T]) -> T:
     """The answer, if it comes before the call's deadline; what went wrong on the way as a `JudgeError`."""
     call.requests += 1
+    timer = asyncio.timeout_at(None if call.deadline is None else call.deadline + SLACK)
     try:
-        async with asyncio.timeout_at(None if call.deadline is None else call.deadline + SLACK):
+        async with timer:
             return await answer
-    except TimeoutError as error:
+    except OSError as error:  # a TimeoutError is one, the timer's as well as the judge's own
         call.counts["requests_lost"] += 1
-        raise TransportError("the deadline of the call passed") from error
-    except OSError as error:
-        call.counts["requests_lost"] += 1
-        raise TransportError(f"{type(error).__name__}: {error}") from error
+        late = "the deadline of the call passed"
+        raise TransportError(late if timer.expired() else f"{type(error).__name__}: {error}") from error
     except TransportError:
         call.counts["requests_lost"] += 1
         raise

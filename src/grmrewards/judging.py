@@ -43,7 +43,8 @@ def judge(batch: Batch, score: Score, *, judges: Sequence[Judge], deadline: floa
     try:
         run(judge_batch(work, score, judges=judges, seconds=seconds, name=name), limit=limit)
     except Blocked:
-        batch.call.failures["the judge did not come back, and held its thread past the deadline"] += sum(map(len, batch.groups))
+        why = "the judge did not come back, and held its thread past the deadline"
+        batch.call.failures[why] += sum(map(len, batch.groups))
         return batch
     return work
 

@@ -22,11 +22,12 @@ from grmrewards import (
     ListwiseReward,
     ScriptedJudge,
     TransportError,
+    judging,
 )
 
 G = 4
 FAULTY = 1  # the rank whose judge fails, where only one does
-PATIENCE = 20  # seconds that ranks wait for each other
+PATIENCE = 60  # seconds that ranks wait for each other
 FAMILIES = {"ipgrm": IPGRMReward, "listwise": ListwiseReward, "irpm": IRPMReward, "gram": GRAMReward}
 LAYOUTS = {  # rows on each rank: TRL gives all the same number, other callers need not
     "whole": lambda world: [G] * world,
@@ -131,7 +132,7 @@ def failures(world, repeats):
     return {
         name: [
             call(IRPMReward(judge(), group_size=G, deadline=0.3 if "hang" in name else None), [6] * world)
-            for _ in range(3 if "hang" in name else repeats)
+            for _ in range(repeats)
         ]
         for name, judge in judges.items()
     }
@@ -139,6 +140,7 @@ def failures(world, repeats):
 
 def blocked(world, repeats):
     """A judge that holds the event loop, in a call that does not wait; then one that answers."""
+    judging.PATIENCE = 0.5
     never = threading.Event()
     stuck = IRPMReward(failing(never.wait, on={FAULTY}), group_size=G, deadline=0.3)
     first = call(stuck, [6] * world)

@@ -18,7 +18,7 @@ import train_on_ranks  # noqa: E402
 
 from grmrewards import TransformersJudge  # noqa: E402
 
-pytestmark = [pytest.mark.trl, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
 
 def exists(job):

@@ -109,6 +109,8 @@ def main(folder, *jobs):
     cpu_loss.provide()
     results = {job: train(job, Path(folder)) for job in jobs}
     (Path(folder) / f"rank{os.environ['RANK']}.json").write_text(json.dumps(results))
+    torch.distributed.barrier()  # the launcher ends all ranks as soon as one is gone that did not leave in order
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
