@@ -297,6 +297,11 @@ def test_a_group_has_its_prompt_responses_and_columns_in_order():
         group.columns["label"]
 
 
+def test_groups_are_cut_by_prompt_for_judging_one_response_at_a_time():
+    rows = rollouts.rollouts(list("pqpqrr"), list("abcdef"), {})
+    assert rollouts.by_prompt(rows, [[0, 1, 2, 3], [4, 5]]) == [[0, 2], [1, 3], [4, 5]]
+
+
 def test_distinct_finds_its_way_back():
     firsts, places = rollouts.distinct(items := ["b", "a", "b", "c", "a"])
     assert [items[firsts[place]] for place in places] == items

@@ -59,6 +59,7 @@ class Reward:
     score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     marks: ClassVar[tuple[str, ...]] = ("question",)  # that its template must have
     if_there: ClassVar[tuple[str, ...]] = ()  # dataset columns that it reads where they are
+    pointwise: bool = False  # whether a response's score is independent of its siblings
     _names: ClassVar[weakref.WeakValueDictionary[str, Reward]] = weakref.WeakValueDictionary()
 
     def __init__(
@@ -216,15 +217,14 @@ class Reward:
     def _batch(self, rows: list[rollouts.Rollout], kwargs: Any) -> Batch:
         by: dict[str, Any] = {"group_size": self.group_size, "group_key": self.group_key}
         groups = rollouts.groups(rows, **by, positional="environments" in kwargs)
-        floor = self.score_range[0]  # for rows without an answer, which no judge is asked about
-        scores = [None if row.response else floor for row in rows]
+        scores = [None if row.response else self.score_range[0] for row in rows]  # no judge is asked about no answer
         return Batch(rows, groups, scores, step=getattr(kwargs.get("trainer_state"), "global_step", None))
 
     def _judge_share(self, batch: Batch) -> Outcome:
         """Judge the groups that are this process's turn: all groups of one prompt are the same one's."""
-        prompts = [texts.question(batch.rows[group[0]].prompt) for group in batch.groups]
-        share = ranks.shares(prompts, ranks.world_size())[ranks.rank()]
-        part = batch.part([batch.groups[k] for k in share])
+        groups = rollouts.by_prompt(batch.rows, batch.groups) if self.pointwise else batch.groups
+        prompts = [texts.question(batch.rows[group[0]].prompt) for group in groups]
+        part = batch.part([groups[k] for k in ranks.shares(prompts, ranks.world_size())[ranks.rank()]])
         part = judge(part, self.score, judges=self.judges(), deadline=self.deadline, name=self.__name__)
         return part.outcome(self.learned())
 

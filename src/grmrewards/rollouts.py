@@ -111,6 +111,21 @@ def _runs(prompts: Sequence[Any]) -> list[list[int]]:
     return runs
 
 
+def by_prompt(rows: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The groups, cut where prompts differ within one: for judging each response beside its own prompt."""
+    found: list[list[int]] = []
+    for group in groups:
+        parts: list[list[int]] = []
+        for i in group:
+            same = next((part for part in parts if rows[part[0]].prompt == rows[i].prompt), None)
+            if same is None:
+                parts.append([i])
+            else:
+                same.append(i)
+        found += parts
+    return found
+
+
 def _repeats(prompts: Sequence[Any]) -> list[list[int]]:
     """The rows at the same place of a block that is repeated, for blocks that make up the batch; [] if they do not.
 

@@ -52,6 +52,7 @@ class GRAMReward(Reward):
         **shared: Any,
     ) -> None:
         self.baseline_column = arguments.word("baseline_column", baseline_column)
+        self.pointwise = baseline_column is not None
         self.opponents = arguments.whole("opponents", opponents, optional=True)
         self.both_orders = arguments.one_of("both_orders", both_orders, (True, False))
         if baseline_column and opponents:

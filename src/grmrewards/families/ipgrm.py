@@ -49,6 +49,7 @@ class IPGRMReward(Reward):
     family: ClassVar[str] = "ipgrm"
     score_range: ClassVar[tuple[float, float]] = (1.0, 10.0)
     marks: ClassVar[tuple[str, ...]] = ("question", "principles", "response")
+    pointwise = True
     if_there: ClassVar[tuple[str, ...]] = ("principles", "principals")
 
     def __init__(

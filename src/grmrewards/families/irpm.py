@@ -34,6 +34,7 @@ class IRPMReward(Reward):
     family: ClassVar[str] = "irpm"
     score_range: ClassVar[tuple[float, float]] = (0.0, 10.0)
     marks: ClassVar[tuple[str, ...]] = ("question", "response")
+    pointwise = True
 
     def __init__(
         self, judge: Judge, *, votes: int = 1, aggregate: Literal["mean", "median"] = "mean", **shared: Any
