@@ -6,6 +6,7 @@ Each family trains in turn; printed is, as JSON, the mean share of vowels in the
 the record has them: what the policy did, not what the judge said of it. `test_training.py` runs it, also from a notebook.
 """
 
+import importlib
 import json
 import os
 import re
@@ -47,38 +48,48 @@ def reply(messages):
     return PRINCIPLES
 
 
-def train(reward):
-    """Train on `reward` and return the trainer."""
+def train(*rewards, policy=None, rows=None, **changes):
+    """Train on `rewards` and return the trainer: another `policy` or `rows` of data, `changes` to its config."""
     import torch
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     torch.set_num_threads(1)
-    model, tokenizer = tiny.model_and_tokenizer()
-    config = GRPOConfig(
-        output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=16,
-        num_generations=GROUP_SIZE,
-        max_completion_length=12,
-        max_steps=STEPS,
-        learning_rate=5e-3,
-        lr_scheduler_type="constant",
-        logging_steps=1,
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        save_strategy="no",
-        gradient_checkpointing=False,
-        disable_tqdm=True,
-        log_completions=True,  # writes the critiques of log_extra into a table, which breaks on a wrong column
-        seed=0,
-    )
-    dataset = Dataset.from_dict({"prompt": [[{"role": "user", "content": p}] for p in PROMPTS * 40]})
+    model, processor = policy or tiny.model_and_tokenizer()
+    model.for_training, model.for_inference = lambda **_: model.train(), lambda **_: model.eval()  # as Unsloth's have
+    settings = {
+        "output_dir": tempfile.mkdtemp(),
+        "per_device_train_batch_size": 16,
+        "num_generations": GROUP_SIZE,
+        "max_completion_length": 12,
+        "max_steps": STEPS,
+        "learning_rate": 5e-3,
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch",  # Unsloth's default needs bitsandbytes
+        "logging_steps": 1,
+        "report_to": [],
+        "use_cpu": True,
+        "bf16": False,
+        "save_strategy": "no",
+        "gradient_checkpointing": False,
+        "disable_tqdm": True,
+        "log_completions": True,  # writes the critiques of log_extra into a table, which breaks on a wrong column
+        "seed": 0,
+    }
     trainer = GRPOTrainer(
-        model=model, reward_funcs=[reward], args=config, train_dataset=dataset, processing_class=tokenizer
+        model=model,
+        reward_funcs=list(rewards),
+        args=GRPOConfig(**{**settings, **changes}),
+        train_dataset=Dataset.from_list(rows or [{"prompt": question(p)} for p in PROMPTS * 40]),
+        processing_class=processor,
     )
     trainer.train()
     return trainer
+
+
+def question(text):
+    """A prompt that asks `text`."""
+    return [{"role": "user", "content": text}]
 
 
 def families():
@@ -96,6 +107,8 @@ def families():
 
 def main():
     """Train with each family: {family: {"first": share, "last": share, "logged": names of its metrics}}."""
+    if first := os.environ.get("IMPORT_FIRST"):  # Unsloth's CPU backend, without which TRL 1.15 trains on GPUs only
+        importlib.import_module(first)
     from grmrewards import record
 
     results = {}
@@ -109,6 +122,7 @@ def main():
             "last": statistics.fmean(shares[-fifth:]),
             "completions": len(shares),
             "logged": logged,
+            "trainer": type(trainer).__module__,
         }
     return results
 
