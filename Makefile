@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 VENV_TRL022 := .venv-trl022
+VENV_UNSLOTH := .venv-unsloth
 ARGS ?=
 
 # Models this small run fastest on one thread; two wait for each other.
@@ -13,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures test check test-main test-trl test-trl022 test-package test-judge clean
+.PHONY: demo figures test check test-main test-trl test-trl022 test-unsloth test-package test-judge clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -22,7 +23,7 @@ demo: $(VENV)/.demo
 figures: $(VENV)/.demo
 	$(VENV)/bin/python benchmarks/demo_figures.py $(ARGS)
 
-test: check test-main test-trl test-trl022 test-package test-judge
+test: check test-main test-trl test-trl022 test-unsloth test-package test-judge
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -39,6 +40,10 @@ test-trl: $(VENV)/.dev
 
 test-trl022: $(VENV_TRL022)/.dev
 	$(VENV_TRL022)/bin/python -m pytest -q tests/training tests/test_transformers_judge.py tests/test_embedded_judge.py -m "not slow"
+
+# Unsloth's own trainer, its table and its pictures, and the training runs again with Unsloth imported first.
+test-unsloth: $(VENV_UNSLOTH)/.dev
+	IMPORT_FIRST=unsloth $(VENV_UNSLOTH)/bin/python -m pytest -q tests/with_unsloth tests/training tests/test_transformers_judge.py tests/test_isolated_judge.py -m "not slow"
 
 # The wheel, as a user gets it.
 test-package: $(VENV)/.dev
@@ -62,5 +67,11 @@ $(VENV_TRL022)/.dev: pyproject.toml constraints-trl022.txt
 	$(VENV_TRL022)/bin/pip install -q -c constraints-trl022.txt -e ".[trl,report,dev]"
 	touch $@
 
+$(VENV_UNSLOTH)/.dev: pyproject.toml constraints-unsloth.txt
+	$(PYTHON) -m venv $(VENV_UNSLOTH)
+	$(VENV_UNSLOTH)/bin/pip install -q -c constraints-unsloth.txt -e ".[trl,report,dev]"
+	$(VENV_UNSLOTH)/bin/pip install -q -c constraints-unsloth.txt --no-deps unsloth unsloth_zoo
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV_TRL022) dist build demo-output .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TRL022) $(VENV_UNSLOTH) unsloth_compiled_cache dist build demo-output .hypothesis .mypy_cache .ruff_cache
