@@ -36,5 +36,11 @@ def model_and_tokenizer(window=256):
         bos_token_id=None,
     )
     model = Qwen2ForCausalLM(config)
+    return as_a_policy(model), wrapped
+
+
+def as_a_policy(model):
+    """The model with what older TRL and Unsloth's trainer expect a policy to have."""
     model.warnings_issued = {}
-    return model, wrapped
+    model.for_training, model.for_inference = lambda **_: model.train(), lambda **_: model.eval()
+    return model

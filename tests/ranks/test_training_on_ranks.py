@@ -2,8 +2,6 @@
 
 import importlib
 import inspect
-import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,14 +9,19 @@ import pytest
 
 trl = pytest.importorskip("trl", reason="needs the extra `trl`")
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "training")]
+sys.path.insert(0, str(Path(__file__).parent))
 
-import rule  # noqa: E402
-import train_on_ranks  # noqa: E402
+import launched  # noqa: E402
+from launched import rule, train_on_ranks  # noqa: E402
 
 from grmrewards import TransformersJudge  # noqa: E402
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
+
+CASES = [
+    *[(2, job) for job in train_on_ranks.JOBS if job != "local-judge"],
+    *[(4, job) for job in ("grpo-halves", "grpo-uneven")],
+]
 
 
 def exists(job):
@@ -32,81 +35,30 @@ def exists(job):
 
 
 @pytest.fixture(scope="module")
-def launch(tmp_path_factory):
-    """What each rank of `world` wrote, all jobs of one world in one start of torchrun."""
+def ran(tmp_path_factory):
+    """A function that gives what each rank of a world wrote, all jobs of one world in one start."""
     known = {}
 
     def results(world):
         if world not in known:
-            folder = tmp_path_factory.mktemp(f"{world}-ranks")
-            jobs = [job for _, job in CASES if exists(job)] if world == 2 else [job for w, job in CASES if w == world]
-            known[world] = started(world, folder, list(dict.fromkeys(jobs)))
+            jobs = [job for w, job in [*CASES, (2, "local-judge")] if w == world and exists(job)]
+            known[world] = launched.launch(world, tmp_path_factory.mktemp(f"{world}-ranks"), jobs)
         return known[world]
 
     return results
 
 
-def started(world, folder, jobs):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
-    script = [str(Path(train_on_ranks.__file__)), str(folder), *jobs]
-    done = subprocess.run([*command, *script], capture_output=True, text=True, timeout=550)
-    files = [folder / f"rank{rank}.json" for rank in range(world)]
-    assert all(file.exists() for file in files), done.stderr[-4000:]
-    return [json.loads(file.read_text()) for file in files]
-
-
-def put_together(per_rank):
-    """The calls of all ranks as one: their rows one after the other, as the trainer's own code has them."""
-    for slices in zip(*per_rank, strict=True):
-        yield {name: [value for part in slices for value in part[name]] for name in slices[0]}
-
-
-def true_groups(job, call, world):
-    """The trainer's groups, by position in the rows of all ranks."""
-    rows = len(call["row"])
-    if job == "online_dpo":  # two blocks on each rank
-        mine = rows // world
-        return [(at + i, at + i + mine // 2) for at in range(0, rows, mine) for i in range(mine // 2)]
-    size = 1 if job == "a2po" and len(set(call["row"])) == rows else train_on_ranks.G
-    return [range(at, at + size) for at in range(0, rows, size)]
-
-
-def is_split(job, call, world):
-    """Whether a group's rows are on more than one rank."""
-    mine = len(call["row"]) // world
-    return any(group[0] // mine != group[-1] // mine for group in true_groups(job, call, world))
-
-
-CASES = [
-    *[(2, job) for job in train_on_ranks.JOBS],
-    *[(4, job) for job in ("grpo-halves", "grpo-uneven")],
-]
-
-
 @pytest.mark.parametrize(("world", "job"), CASES, ids=[f"{world}-ranks-{job}" for world, job in CASES])
-def test_rewards_are_those_of_whole_groups(launch, world, job):
+def test_rewards_are_those_of_whole_groups(ran, world, job):
     if not exists(job):
         pytest.skip(f"TRL {trl.__version__} has no {train_on_ranks.JOBS[job][1]}Trainer with reward_funcs")
-    if job == "local-judge":
-        judged_alike_alone(launch(world))
-        return
-    per_rank = [result[job] for result in launch(world)]
-    for family in rule.FAMILIES:
-        calls = list(put_together([found[family] for found in per_rank]))
-        assert len(calls) >= 2
-        assert any(is_split(job, call, world) for call in calls) == (job in train_on_ranks.SPLIT)
-        for call in calls:
-            for group in true_groups(job, call, world):
-                assert len({call["row"][i] for i in group}) == 1, "these are not the trainer's groups"
-                questions = [rule.question(call["prompts"][i]) for i in group]
-                right = rule.expected(family, questions, [call["completions"][i] for i in group])
-                assert [call["rewards"][i] for i in group] == pytest.approx(right, abs=1e-4)
+    launched.assert_rewards_of_whole_groups(ran(world), job)
 
 
-def judged_alike_alone(results):
-    """A model on each rank gives the rewards that one process gives for the rows of all."""
-    for call in put_together([result["local-judge"]["ipgrm"] for result in results]):
+def test_a_judge_on_each_rank_gives_the_rewards_of_one_process(ran):
+    calls = list(launched.together([result["local-judge"]["ipgrm"] for result in ran(2)]))
+    assert any(launched.is_split("local-judge", call, 2) for call in calls)
+    for call in calls:
         alone = rule.RecordingIPGRM(TransformersJudge.embedded(), group_size=train_on_ranks.G)
-        rows = {name: call[name] for name in ("prompts", "completions")}
-        assert alone(**rows) == call["rewards"]
+        assert alone(prompts=call["prompts"], completions=call["completions"]) == call["rewards"]
         assert any(reward is not None for reward in call["rewards"])

@@ -75,7 +75,8 @@ def train(job, folder):
         processing_class=tokenizer,
     )
     made.train()
-    return {reward.family: [as_data(*call) for call in reward.calls] for reward in judged}
+    calls = {reward.family: [as_data(*call) for call in reward.calls] for reward in judged}
+    return {"trainer": type(made).__name__, **calls}
 
 
 def settings(config, folder, **changes):
@@ -84,10 +85,12 @@ def settings(config, folder, **changes):
         "num_generations": G,
         "max_completion_length": 8,
         "max_steps": 2,
+        "gradient_accumulation_steps": 1,  # two in Unsloth, which would leave no group split
         "logging_steps": 1,
         "report_to": [],
         "use_cpu": True,
         "bf16": False,
+        "optim": "adamw_torch",  # Unsloth's default needs bitsandbytes
         "save_strategy": "no",
         "gradient_checkpointing": False,
         "disable_tqdm": True,

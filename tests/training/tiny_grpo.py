@@ -56,7 +56,6 @@ def train(*rewards, policy=None, rows=None, **changes):
 
     torch.set_num_threads(1)
     model, processor = policy or tiny.model_and_tokenizer()
-    model.for_training, model.for_inference = lambda **_: model.train(), lambda **_: model.eval()  # as Unsloth's have
     settings = {
         "output_dir": tempfile.mkdtemp(),
         "per_device_train_batch_size": 16,

@@ -26,8 +26,6 @@ def trainer(rewards, rows, *, eval_rows=None, peft_config=None, embedding_scale=
     cpu_loss.provide()
     torch.set_num_threads(1)
     model, tokenizer = tiny.model_and_tokenizer()
-    model.for_training = lambda **_: model.train()  # Unsloth's trainer expects what Unsloth's models have
-    model.for_inference = lambda **_: model.eval()
     model.model.embed_tokens.weight.data.mul_(embedding_scale)
     settings = {
         "output_dir": tempfile.mkdtemp(),

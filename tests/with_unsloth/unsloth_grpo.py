@@ -35,7 +35,7 @@ def trl():
 
 def unsloth():
     """The trainer that Unsloth generates."""
-    _generate_trainer()
+    generate_trainer()
     return tiny_grpo.main()
 
 
@@ -43,7 +43,7 @@ def names():
     """Three rewards of one class and a function, each of one value: what the trainer calls them, and what it logs."""
     from grmrewards import IRPMReward, ScriptedJudge
 
-    _generate_trainer()
+    generate_trainer()
 
     def always(points):
         return ScriptedJudge(lambda _: f"<critique>So.</critique><score>{points}</score>")
@@ -60,7 +60,7 @@ def batches():
     """A batch that no group fits into, which Unsloth makes as large as one group: what each call was about."""
     from grmrewards import ListwiseReward, ScriptedJudge
 
-    _generate_trainer()
+    generate_trainer()
     shown, calls = [], []
 
     def count(text):
@@ -94,7 +94,7 @@ def pictures():
 
     from grmrewards import GRAMReward, IPGRMReward, IRPMReward, ListwiseReward, ScriptedJudge
 
-    _generate_trainer()
+    generate_trainer()
     given, asked = [], {}
 
     def plain(prompts, completions, image, **_):
@@ -130,7 +130,7 @@ def _import_unsloth():
     import unsloth  # noqa: F401 - before TRL and transformers, as its notebooks do
 
 
-def _generate_trainer():
+def generate_trainer():
     """Put Unsloth's trainer in the place of TRL's, as importing Unsloth does where there is a GPU."""
     os.environ["UNSLOTH_ALLOW_CPU"] = "1"  # its code for GPUs, without one
     _import_unsloth()
@@ -170,9 +170,7 @@ def _seeing_policy():
         chat_template=MARKUP,
         num_additional_image_tokens=1,
     )
-    model = LlavaForConditionalGeneration(config)
-    model.warnings_issued = {}
-    return model, processor
+    return tiny.as_a_policy(LlavaForConditionalGeneration(config)), processor
 
 
 RUNS = {run.__name__: run for run in (trl, unsloth, names, batches, pictures)}
