@@ -30,6 +30,8 @@ JOBS = {  # trainer, rows on each rank, options
     "grpo-uneven": (*GRPO, 6, {}),
     "grpo-accumulated": (*GRPO, 2, {"gradient_accumulation_steps": 2}),
     "grpo-evaluated": (*GRPO, 4, {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 2}),
+    "grpo-tools-halves": (*GRPO, 2, {"tools": ["add"]}),
+    "grpo-environments-halves": (*GRPO, 2, {"environment_factory": "GardenWithAGate"}),
     "rloo-halves": ("trl", "RLOO", 2, {"beta": 0.0}),
     "gmpo-halves": ("trl.experimental.gmpo", "GMPO", 2, {}),
     "sdpo-halves": ("trl.experimental.sdpo", "SDPO", 2, {"teacher_model_kind": "live"}),
@@ -56,6 +58,9 @@ def train(job, folder):
     from datasets import Dataset
 
     module, name, rows, options = JOBS[job]
+    judged = rewards(job)
+    if "tools" in options or "environment_factory" in options:
+        return {"trainer": type(with_tools(judged, rows, folder / job, **options)).__name__, **calls(judged)}
     found = importlib.import_module(module)
     trainer, config = getattr(found, f"{name}Trainer"), getattr(found, f"{name}Config")
     model, tokenizer = tiny.model_and_tokenizer()
@@ -65,7 +70,6 @@ def train(job, folder):
         ]
     }
     data = Dataset.from_dict({**columns, "row": [f"row {i}" for i in range(len(QUESTIONS))]})
-    judged = rewards(job)
     made = trainer(
         model=model,
         reward_funcs=list(judged),
@@ -75,8 +79,26 @@ def train(job, folder):
         processing_class=tokenizer,
     )
     made.train()
-    calls = {reward.family: [as_data(*call) for call in reward.calls] for reward in judged}
-    return {"trainer": type(made).__name__, **calls}
+    return {"trainer": type(made).__name__, **calls(judged)}
+
+
+def with_tools(judged, rows, folder, tools=(), environment_factory=None):
+    """A step with a policy that calls a tool, or looks once more around its environment."""
+    import test_trainers
+
+    batch = {"per_device_train_batch_size": rows}
+    if environment_factory is None:
+        call, more = (
+            {"name": "add", "arguments": {"a": 30, "b": 12}},
+            {"tools": [getattr(test_trainers, t) for t in tools]},
+        )
+    else:
+        call, more = {"name": "look", "arguments": {}}, {"environment_factory": getattr(rule, environment_factory)}
+    return test_trainers.with_tools(folder, judged, QUESTIONS, call, batch, **more)
+
+
+def calls(judged):
+    return {reward.family: [as_data(*call) for call in reward.calls] for reward in judged}
 
 
 def settings(config, folder, **changes):
