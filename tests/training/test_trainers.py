@@ -42,13 +42,19 @@ def _loss_on_a_cpu(monkeypatch):
     cpu_loss.provide(monkeypatch.setattr)
 
 
+def missing(trainer, *names):
+    """Which of `names` are no arguments of `trainer`. One that takes any has them all: Unsloth wraps TRL's so."""
+    parameters = inspect.signature(trainer.__init__).parameters
+    return set() if "kwargs" in parameters else {*names} - {*parameters}
+
+
 def part(module, name):
     """`name` of TRL's `module`, or a skip where this TRL has no such trainer for reward functions."""
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         pytest.skip(f"TRL {trl.__version__} has no {module}.{name}")
-    if name.endswith("Trainer") and "reward_funcs" not in inspect.signature(found.__init__).parameters:
+    if name.endswith("Trainer") and missing(found, "reward_funcs"):
         pytest.skip(f"TRL {trl.__version__} has no {name} with reward_funcs")
     return found
 
@@ -61,6 +67,7 @@ def settings(config, folder, **changes):
         "num_generations": GROUP_SIZE,
         "max_completion_length": 8,
         "max_steps": 2,
+        "gradient_accumulation_steps": 1,  # two in Unsloth
         "logging_steps": 1,
         "report_to": [],
         "use_cpu": True,
@@ -247,8 +254,8 @@ EVALUATIONS = [
 @pytest.mark.parametrize(("size", "options", "eval_size", "arguments", "questions", "calls"), EVALUATIONS)
 def test_evaluation(tmp_path, size, options, eval_size, arguments, questions, calls):
     trainer, config = part("trl", "GRPOTrainer"), part("trl", "GRPOConfig")
-    if missing := set(options) - {field.name for field in dataclasses.fields(config)}:
-        pytest.skip(f"TRL {trl.__version__} has no {', '.join(missing)} in GRPOConfig")
+    if lacking := set(options) - {field.name for field in dataclasses.fields(config)}:
+        pytest.skip(f"TRL {trl.__version__} has no {', '.join(lacking)} in GRPOConfig")
     rewards = [rule.reward(family, **arguments) for family in rule.FAMILIES]
     rows = 4 * GROUP_SIZE
     schedule = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 4}
@@ -311,8 +318,8 @@ def call_a_tool(model, tokenizer, call):
 def with_tools(folder, rewards, questions, call, options=None, **more):
     """A GRPO run of one step whose policy calls a tool."""
     trainer, config = part("trl", "GRPOTrainer"), part("trl", "GRPOConfig")
-    if missing := set(more) - set(inspect.signature(trainer.__init__).parameters):
-        pytest.skip(f"TRL {trl.__version__} has no {', '.join(missing)} in GRPOTrainer")
+    if lacking := missing(trainer, *more):
+        pytest.skip(f"TRL {trl.__version__} has no {', '.join(lacking)} in GRPOTrainer")
     model, tokenizer = policy_with_tools()
     call_a_tool(model, tokenizer, json.dumps(call))
     args = settings(config, folder, max_steps=1, max_completion_length=256, **(options or {}))

@@ -32,6 +32,7 @@ def trainer(rewards, rows, *, eval_rows=None, peft_config=None, embedding_scale=
         "per_device_train_batch_size": GROUP_SIZE,
         "num_generations": GROUP_SIZE,
         "max_completion_length": 8,
+        "gradient_accumulation_steps": 1,  # two in Unsloth
         "logging_steps": 1,
         "report_to": [],
         "use_cpu": True,

@@ -131,12 +131,13 @@ def _import_unsloth():
 
 
 def generate_trainer():
-    """Put Unsloth's trainer in the place of TRL's, as importing Unsloth does where there is a GPU."""
+    """Put Unsloth's trainers in the place of TRL's, as importing Unsloth does where there is a GPU."""
     os.environ["UNSLOTH_ALLOW_CPU"] = "1"  # its code for GPUs, without one
     _import_unsloth()
     from unsloth.models import rl
 
-    rl._patch_trl_rl_trainers("grpo_trainer")
+    for trainer in ("grpo_trainer", "rloo_trainer"):
+        rl._patch_trl_rl_trainers(trainer)
 
 
 def _seeing_policy():
