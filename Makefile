@@ -6,6 +6,7 @@ VENV := .venv
 VENV_TRL022 := .venv-trl022
 VENV_UNSLOTH := .venv-unsloth
 ARGS ?=
+TRAINING := tests/training tests/ranks/test_training_on_ranks.py tests/test_transformers_judge.py tests/test_isolated_judge.py
 
 # Models this small run fastest on one thread; two wait for each other.
 export OMP_NUM_THREADS := 1
@@ -14,7 +15,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures test check test-main test-trl test-trl022 test-unsloth test-package test-judge clean
+.PHONY: demo figures test check test-main test-trl test-ranks test-trl022 test-unsloth test-package test-judge clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -23,7 +24,7 @@ demo: $(VENV)/.demo
 figures: $(VENV)/.demo
 	$(VENV)/bin/python benchmarks/demo_figures.py $(ARGS)
 
-test: check test-main test-trl test-trl022 test-unsloth test-package test-judge
+test: check test-main test-trl test-ranks test-trl022 test-unsloth test-package test-judge
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -32,18 +33,22 @@ check: $(VENV)/.dev
 
 # At most 90 seconds; nothing beyond loopback, no sleeping, warnings are errors.
 test-main: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -q -m "not trl and not slow"
+	$(VENV)/bin/python -m pytest -q -m "not trl and not ranks and not slow"
 
-# Whole training runs with TRL 1.16, and with the 0.22.2 that Unsloth's notebooks pin.
+# Every trainer of TRL 1.16, in one process and in several.
 test-trl: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m trl
 
-test-trl022: $(VENV_TRL022)/.dev
-	$(VENV_TRL022)/bin/python -m pytest -q tests/training tests/test_transformers_judge.py tests/test_embedded_judge.py -m "not slow"
+test-ranks: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m ranks
 
-# Unsloth's own trainer, its table and its pictures, and the training runs again with Unsloth imported first.
+# The same with the TRL 0.22.2 that Unsloth's notebooks pin.
+test-trl022: $(VENV_TRL022)/.dev
+	$(VENV_TRL022)/bin/python -m pytest -q $(TRAINING) tests/test_embedded_judge.py -m "not slow"
+
+# TRL 1.15 as Unsloth pins it, Unsloth's own trainer, its table and its pictures, and the training runs again with Unsloth imported first.
 test-unsloth: $(VENV_UNSLOTH)/.dev
-	IMPORT_FIRST=unsloth $(VENV_UNSLOTH)/bin/python -m pytest -q tests/with_unsloth tests/training tests/test_transformers_judge.py tests/test_isolated_judge.py -m "not slow"
+	IMPORT_FIRST=unsloth $(VENV_UNSLOTH)/bin/python -m pytest -q tests/with_unsloth $(TRAINING) -m "not slow"
 
 # The wheel, as a user gets it.
 test-package: $(VENV)/.dev
