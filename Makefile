@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures test check test-main test-trl test-ranks test-trl022 test-unsloth test-package test-judge clean
+.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -24,7 +24,12 @@ demo: $(VENV)/.demo
 figures: $(VENV)/.demo
 	$(VENV)/bin/python benchmarks/demo_figures.py $(ARGS)
 
-test: check test-main test-trl test-ranks test-trl022 test-unsloth test-package test-judge
+# The tables of docs/faults.md: a server that fails on purpose, what is lost, what it costs. About 20 minutes.
+faults: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/faults.py --write docs/faults.md $(ARGS)
+	$(VENV)/bin/python benchmarks/endpoint.py --write docs/faults.md
+
+test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -33,7 +38,11 @@ check: $(VENV)/.dev
 
 # At most 90 seconds; nothing beyond loopback, no sleeping, warnings are errors.
 test-main: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -q -m "not trl and not ranks and not slow"
+	$(VENV)/bin/python -m pytest -q -m "not trl and not ranks and not slow and not faults"
+
+# A server that fails in every way of the fault matrix, at reduced size.
+test-faults: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m faults
 
 # Every trainer of TRL 1.16, in one process and in several.
 test-trl: $(VENV)/.dev
