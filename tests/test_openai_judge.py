@@ -314,7 +314,7 @@ def test_without_a_call_the_number_of_attempts_is_bounded(server: Server) -> Non
 
 
 def test_a_server_that_is_not_there_is_a_transport_error() -> None:
-    with pytest.raises(TransportError, match=r"^no connection \(ConnectError\): "):
+    with pytest.raises(TransportError, match=r"^no connection \(ClientConnectorError\): "):
         generate(OpenAIJudge("judge", base_url="http://127.0.0.1:9/v1"))
 
 

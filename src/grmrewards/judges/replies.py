@@ -56,18 +56,24 @@ def _block(part: Part) -> dict[str, Any]:
 # From the server: answers
 
 
-def completion(raw: bytes) -> dict[str, Any]:
-    """The answer as a dict with at least one choice that has a message. Raises `Again` for anything else."""
+def parsed(raw: bytes) -> Any:
+    """What the JSON says; None for anything else, be it HTML or cut off."""
     try:
-        data = json.loads(raw)
+        return json.loads(raw)
     except (ValueError, RecursionError):
-        raise Again("no JSON in the answer (base_url mostly ends in /v1)") from None
+        return None
+
+
+def completion(data: Any) -> dict[str, Any]:
+    """The answer as a dict with at least one choice that has a message. Raises `Again` for anything else."""
+    if data is None:
+        raise Again("no JSON in the answer (base_url mostly ends in /v1)")
     choices = data.get("choices") if isinstance(data, dict) else None
     if not isinstance(choices, list) or not choices:
         raise Again("no choices in the answer")
     if not all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices):
         raise Again("a choice without a message")
-    return {**data, "choices": choices}
+    return dict(data)
 
 
 def replies(data: Mapping[str, Any]) -> list[Reply]:
