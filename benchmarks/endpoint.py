@@ -205,16 +205,18 @@ MEASUREMENTS = {"stragglers": stragglers, "limit": limit, "cost": cost, "scale":
 def main() -> int:
     """Run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measurement", nargs="*", choices=[*MEASUREMENTS, []], default=list(MEASUREMENTS))
+    parser.add_argument("measurement", nargs="*", help=f"some of {', '.join(MEASUREMENTS)}; all where none is named")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--write", type=Path, help="a document with markers such as <!-- limit --> ... <!-- end of limit -->"
     )
     given = parser.parse_args()
+    if unknown := set(given.measurement) - set(MEASUREMENTS):
+        parser.error(f"there is no measurement {unknown}; there are {', '.join(MEASUREMENTS)}")
     good = True
     with FaultServer() as server:
         measure(server, "irpm", prompts=1, responses=1, settings={})  # imports, at nobody's cost
-        for name in given.measurement:
+        for name in given.measurement or MEASUREMENTS:
             board = Board()
             MEASUREMENTS[name](server, board, given.seed)
             print(board.table(), end="\n\n")

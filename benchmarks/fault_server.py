@@ -180,11 +180,13 @@ def _choice(body: Mapping[str, Any], said: Verdict, fault: str | None) -> dict[s
         "cut": said.text[: len(said.text) // 2],
         "count": said.more,
     }[fault]
-    choice = {
+    choice: dict[str, Any] = {
         "message": {"role": "assistant", "content": text},
         "finish_reason": "length" if fault == "cut" else "stop",
     }
-    return {**choice, "logprobs": _logprobs(said, text)} if body.get("logprobs") else choice
+    if body.get("logprobs"):  # servers say null where there is no answer at all
+        choice["logprobs"] = None if fault == "empty" else _logprobs(said, text)
+    return choice
 
 
 def _logprobs(said: Verdict, text: str) -> dict[str, Any]:
