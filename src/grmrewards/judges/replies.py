@@ -118,6 +118,12 @@ def _token_logprobs(choice: Mapping[str, Any]) -> Iterator[TokenLogprob]:
 # From the server: labels
 
 
+def has_logprobs(data: Mapping[str, Any]) -> bool:
+    """Whether an answer has log-probabilities, or need not have them, since it was filtered."""
+    choice = data["choices"][0]
+    return _positions(choice) is not None or choice.get("finish_reason") == "content_filter"
+
+
 def label_logprobs(data: Mapping[str, Any], labels: Sequence[str], *, where: str) -> list[float]:
     """For each label the logarithm of its probability as the first token, over all ways to write it ("A", " A", "▁A").
 
@@ -126,7 +132,7 @@ def label_logprobs(data: Mapping[str, Any], labels: Sequence[str], *, where: str
     """
     choice = data["choices"][0]
     positions = _positions(choice)
-    if positions is None and choice.get("finish_reason") != "content_filter":
+    if not has_logprobs(data):
         raise FatalJudgeError(
             f"{where} answers without log-probabilities, which this reward needs. vLLM, SGLang, llama.cpp and OpenAI's "
             "models without reasoning give them; `transformers serve` does not. Use one of those, a TransformersJudge, "
