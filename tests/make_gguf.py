@@ -1,7 +1,8 @@
 """Writes a tiny random llama as a GGUF file for llama.cpp: `python make_gguf.py FILE`. Needs the package `gguf` alone.
 
-The vocabulary is the bytes, as GPT-2 writes them, and two marks of turns; the chat template is ChatML. Random weights
-say nothing sensible, which is enough to see what a server does with the fields of a request.
+The vocabulary is the bytes, as GPT-2 writes them, words that make the end of an answer rare, and the marks of turns of
+the chat template, ChatML. Random weights say nothing sensible, which is enough to see what a server does with the fields
+of a request.
 """
 
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 
 WIDTH, LAYERS, INNER, HEADS, CONTEXT = 64, 2, 128, 2, 1024
 MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+WORDS = [f"Ġw{i}" for i in range(2000)]
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -25,13 +27,13 @@ def byte_tokens():
 
 
 def add_vocabulary(writer):
-    tokens = [*byte_tokens(), "Ġa", *MARKS]
+    tokens = [*byte_tokens(), "Ġw", *WORDS, *MARKS]
     kinds = [gguf.TokenType.NORMAL] * (len(tokens) - len(MARKS)) + [gguf.TokenType.CONTROL] * len(MARKS)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges(["Ġ a"])
+    writer.add_token_merges(["Ġ w"])
     writer.add_bos_token_id(tokens.index(MARKS[0]))
     writer.add_eos_token_id(tokens.index(MARKS[2]))
     writer.add_add_bos_token(False)

@@ -20,22 +20,12 @@ UNKNOWN = "grmrewards_unknown_field"
 class Server:
     """A chat-completions server in a thread. `ignores` and `refuses` name fields; the rest is what it says of itself."""
 
-    def __init__(
-        self,
-        ignores=(),
-        refuses=None,
-        *,
-        alternatives=20,
-        model="judge",
-        usage=True,
-        message=None,
-        text=None,
-        names=True,
-    ):
-        self.ignores, self.refuses, self.alternatives = set(ignores), refuses or {}, alternatives
-        self.model, self.usage, self.message, self.text = model, usage, message or {}, text
-        self.bodies, self.hangs, self.names = [], False, names
-        self.rng = random.Random(0)
+    alternatives, model, usage, names, checks, text = 20, "judge", True, True, True, None
+
+    def __init__(self, ignores=(), refuses=None, message=None, **options):
+        self.ignores, self.refuses, self.message = set(ignores), refuses or {}, message or {}
+        self.bodies, self.hangs, self.rng = [], False, random.Random(0)
+        self.__dict__.update(options)
 
     def __enter__(self):
         self.loop = asyncio.new_event_loop()
@@ -64,6 +54,8 @@ class Server:
         if self.hangs:
             await asyncio.Event().wait()
         refused = [field for field in self.refuses if field in body or field == "model"]
+        if body["model"] == probe.NO_MODEL and self.checks:
+            return web.json_response({"error": {"message": "no such model"}}, status=404)
         if refused:
             error = {"message": f"'{refused[0]}' is not for here" if self.names else "no"}
             return web.json_response({"error": error}, status=self.refuses[refused[0]])
@@ -96,6 +88,7 @@ class Server:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(probe, "PATIENCE", 0.3)
+    monkeypatch.setattr(probe, "WARM_UP", 0.3)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -125,6 +118,7 @@ GOOD = {
     "continues": "continued",
     "unknown_fields": "ignored",
     "answers_as": "judge",
+    "checks_model": True,
 }
 
 QUIRKS = {
@@ -213,6 +207,7 @@ QUIRKS = {
         {"continues": "refused", "unknown_fields": "refused"},
         ["cannot use this server", "ends the run with its message"],
     ),
+    "any model": ({"checks": False}, {"checks_model": False}, ["model: any name is answered"]),
     "another model": (
         {"model": "tiny"},
         {"answers_as": "tiny"},
@@ -241,16 +236,16 @@ def test_copies_are_told_apart_from_no_sampling(monkeypatch):
     assert "n: one answer" in found.report(), "they are asked for one by one"
 
 
-def test_it_costs_five_short_requests_and_at_most_three_more():
+def test_it_costs_six_short_requests_and_at_most_three_more():
     with Server() as server:
         look(server, {"top_k": 3, "response_format": {"type": "text"}})
-        assert len(server.bodies) == 5
-        assert sum(body["max_tokens"] * body.get("n", 1) for body in server.bodies) <= 70
+        assert len(server.bodies) == 6
+        assert sum(body["max_tokens"] * body.get("n", 1) for body in server.bodies) <= 80
         assert all(body["top_k"] == 3 for body in server.bodies)
         assert ["response_format" in body for body in server.bodies].count(True) == 1
     with Server(refuses={"logprobs": 400}, text="always this") as server:
         look(server)
-        assert len(server.bodies) == 8
+        assert len(server.bodies) == 9
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -309,7 +304,7 @@ def test_a_process_probes_once_and_says_it_in_the_log(caplog):
         open_endpoint, first = first_use(server)
         for _ in range(2):
             asyncio.run(call(open_endpoint, first, until=lambda: first.found))
-        assert len(server.bodies) == 6
+        assert len(server.bodies) == 7
     (report,) = [r.message for r in caplog.records if r.levelno == logging.INFO and "unknown fields" in r.message]
     assert "n: one answer comes" in report
     assert ["temperature does nothing" in r.message for r in caplog.records if r.levelno == logging.WARNING] == [True]

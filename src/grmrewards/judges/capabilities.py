@@ -20,6 +20,7 @@ class Capabilities:
     where: str  # model and address, as asked for
     model: str = ""  # as asked for
     answers_as: str = ""  # what the answers call the model
+    checks_model: bool = True  # refuses a model that it does not have
     n: int = 1  # how many answers came where two were asked for
     copies: bool = False  # the answers of one request are the same, though those of two are not
     samples: bool | None = None  # answers at temperature 1 differ
@@ -58,6 +59,8 @@ class Capabilities:
             )
 
     def _remarks(self) -> Iterator[str]:
+        if not self.checks_model:
+            yield "model: any name is answered, with the model that is loaded: see that it is the judge you mean."
         several = self.n > 1 and not self.copies
         yield "n: several votes come in one request." if several else N_IGNORED
         yield _SEED[self.seed]
@@ -89,13 +92,16 @@ FEWER_ALTERNATIVES = (
 )
 _SEED = {
     "repeats": "seed: one seed twice gives one answer.",
-    "ignored": "seed: one seed twice gives two answers, so a run cannot be repeated to the letter; scores are unharmed.",
+    "ignored": (
+        "seed: one seed twice gives two answers, at least while other requests run, so a run cannot be repeated to the "
+        "letter; scores are unharmed."
+    ),
     "": "seed: no telling, since all answers were the same.",
 }
 _LOGPROBS = {
     "given": "logprobs: given; GRAMReward can use this server.",
     "absent": "logprobs: taken without a word and not given; GRAMReward will refuse this server.",
-    "refused": "logprobs: refused; GRAMReward cannot use this server. llama.cpp needs --logits_all true.",
+    "refused": "logprobs: refused; GRAMReward cannot use this server. llama-cpp-python needs --logits_all true.",
 }
 _SCHEMA = {
     "constrained": "json_schema: answers are held to it.",

@@ -20,7 +20,9 @@ from grmrewards.types import CALL, Call
 
 LOG = logging.getLogger("grmrewards")
 LIMIT = 16  # tokens: enough for two samples to differ
-PATIENCE = 10.0  # seconds for what not every server has: the first log-probabilities of a vLLM took 7
+PATIENCE = 3.0  # seconds, beyond four times the plain request's, for what not every server has: a 500 is tried again
+WARM_UP = 10.0  # seconds for the first log-probabilities: those of a vLLM took 7
+NO_MODEL = "grmrewards-no-such-model"
 ALTERNATIVES = 20
 TRIES = 3  # calls that may end before the probe does
 SEED, OTHER_SEED = 7, 1_000_003
@@ -46,6 +48,7 @@ OPTIONAL: dict[str, dict[str, Any]] = {
     "schema": {**PLAIN, "response_format": SCHEMA},
     "continued": {**BEGUN_ANSWER, "continue_final_message": True, "add_generation_prompt": False},
     "unknown": {**BEGUN_ANSWER, "grmrewards_unknown_field": True},
+    "misnamed": {"messages": [ASK], "max_tokens": 1, "model": NO_MODEL},
 }
 APART = {  # where "votes" is refused
     "votes": {**PLAIN, "n": 2},
@@ -84,13 +87,16 @@ async def probe(endpoint: Asks, extra: Mapping[str, Any] | None = None) -> Capab
     a model that is not there, no answer at all.
     """
     extra = {name: value for name, value in (extra or {}).items() if name != "response_format"}
+    now = asyncio.get_running_loop().time
+    started = now()
     plain = await endpoint.ask({**PLAIN, **extra})
-    got = await _each(endpoint, OPTIONAL, extra)
+    patience = PATIENCE + 4 * (now() - started)
+    got = await _each(endpoint, OPTIONAL, extra, patience)
     if got["votes"] is None:
-        got |= await _each(endpoint, APART, extra)
+        got |= await _each(endpoint, APART, extra, patience)
     votes, logprobs = got["votes"], got.get("logprobs", got["votes"])
     drawn = [text for answer in (plain, votes, logprobs) if answer for text in seen.texts(answer)]
-    if len(set(drawn)) == 1 and (other := (await _each(endpoint, {"other": OTHER}, extra))["other"]):
+    if len(set(drawn)) == 1 and (other := (await _each(endpoint, {"other": OTHER}, extra, patience))["other"]):
         drawn += seen.texts(other)
     return Capabilities(
         where=endpoint.where(),
@@ -102,6 +108,7 @@ async def probe(endpoint: Asks, extra: Mapping[str, Any] | None = None) -> Capab
         json_schema=seen.held_to_json(got["schema"]) if got["schema"] else "refused",
         continues=_continues(got["continued"], got["unknown"], plain),
         unknown_fields="ignored" if got["unknown"] else "refused",
+        checks_model=got["misnamed"] is None,
         **_sampling(plain, votes, drawn),
         **_logprobs(logprobs),
     )
@@ -157,21 +164,26 @@ def _continues(continued: Answer | None, finished: Answer | None, plain: Answer)
 
 
 async def _each(
-    endpoint: Asks, requests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]
+    endpoint: Asks, requests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any], patience: float
 ) -> dict[str, Answer | None]:
     """The answers to all, or None for those that are refused. In tasks of their own, as `_try` wants it."""
     async with asyncio.TaskGroup() as group:
-        tasks = {name: group.create_task(_try(endpoint, {**fields, **extra})) for name, fields in requests.items()}
+        tasks = {
+            name: group.create_task(
+                _try(endpoint, {**fields, **extra}, max(patience, WARM_UP) if "logprobs" in fields else patience)
+            )
+            for name, fields in requests.items()
+        }
     return {name: task.result() for name, task in tasks.items()}
 
 
-async def _try(endpoint: Asks, fields: Mapping[str, Any]) -> Answer | None:
+async def _try(endpoint: Asks, fields: Mapping[str, Any], seconds: float) -> Answer | None:
     """The answer, or None where these fields are refused or fail, be it with a 500 each time. In a task of its own.
 
     A 403 is a refusal, too: OpenAI says so of log-probabilities for some models, and the plain request has passed.
     """
     outer, now = CALL.get(), asyncio.get_running_loop().time()
-    end = now + PATIENCE
+    end = now + seconds
     inner = Call(deadline=end if outer is None or outer.deadline is None else min(end, outer.deadline))
     CALL.set(inner)
     try:
