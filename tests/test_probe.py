@@ -369,10 +369,19 @@ def test_an_answer_shows_what_was_silently_not_done(sent, answer, kinds):
     assert [kind for kind, _ in oddities(sent, answer, model="judge")] == kinds
 
 
+class Here:
+    """An endpoint that is not asked."""
+
+    model = "judge"
+
+    def where(self):
+        return "here"
+
+
 def test_each_oddity_is_said_once(caplog):
-    notices = Notices()
+    notices = Notices(Here())
     for _ in range(3):
-        notices.look({"max_tokens": 5}, answers("a", used=947), model="judge", where=lambda: "here")
+        notices.look({"max_tokens": 5}, answers("a", used=947))
     assert [record.message for record in caplog.records] == [f"here: {capabilities.LIMIT_IGNORED}"]
 
 
@@ -390,7 +399,7 @@ def test_each_oddity_is_said_once(caplog):
     ids=["all equal", "no temperature set", "temperature 0", "too few", "short", "one vote", "one differs"],
 )
 def test_votes_that_are_always_the_same_are_noticed(caplog, votes, temperature, said):
-    notices = Notices()
+    notices = Notices(Here())
     for texts in votes:
-        notices.votes(texts, temperature, where=lambda: "here")
+        notices.votes(texts, temperature)
     assert ("temperature does nothing" in caplog.text) is said

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from grmrewards.judges import capabilities as seen
+from grmrewards.judges.probe import Asks
 
 LOG = logging.getLogger("grmrewards")
 EQUAL = 8  # questions in a row whose votes are all the same, to the letter, before it is said
@@ -16,28 +17,35 @@ LEAST_CHARS = 40  # shorter votes may well be the same
 class Notices:
     """The oddities of one server that were seen, each said once."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: Asks) -> None:
+        self._endpoint = endpoint
         self._said: set[str] = set()
         self._equal = 0
 
-    def look(self, sent: Mapping[str, Any], answer: Mapping[str, Any], *, model: str, where: Callable[[], str]) -> None:
-        """Compare a request with its answer."""
-        for kind, sentence in oddities(sent, answer, model=model):
-            self._say(kind, sentence, where)
+    async def ask(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What the endpoint answers, looked at."""
+        answer = await self._endpoint.ask(fields)
+        self.look(fields, answer)
+        return answer
 
-    def votes(self, texts: Sequence[str], temperature: float | None, *, where: Callable[[], str]) -> None:
+    def look(self, sent: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """Compare a request with its answer."""
+        for kind, sentence in oddities(sent, answer, model=self._endpoint.model):
+            self._say(kind, sentence)
+
+    def votes(self, texts: Sequence[str], temperature: float | None) -> None:
         """Compare the votes on one question, however many requests they came in."""
         if len(texts) < 2 or temperature == 0:
             return
         alike = len(set(texts)) == 1 and len(texts[0]) >= LEAST_CHARS
         self._equal = self._equal + 1 if alike else 0
         if self._equal >= EQUAL:
-            self._say("votes", seen.NO_SAMPLING, where)
+            self._say("votes", seen.NO_SAMPLING)
 
-    def _say(self, kind: str, sentence: str, where: Callable[[], str]) -> None:
+    def _say(self, kind: str, sentence: str) -> None:
         if kind not in self._said:
             self._said.add(kind)
-            LOG.warning("%s: %s", where(), sentence)
+            LOG.warning("%s: %s", self._endpoint.where(), sentence)
 
 
 def oddities(sent: Mapping[str, Any], answer: Mapping[str, Any], *, model: str) -> Iterator[tuple[str, str]]:

@@ -198,7 +198,8 @@ async def _try(endpoint: Asks, fields: Mapping[str, Any], seconds: float) -> Ans
 class FirstUse:
     """The probe that runs beside the first judgements of a process, and says what it saw in the log.
 
-    It delays nothing and raises nothing: what is wrong with the set-up the judgements themselves will say.
+    It delays nothing and raises nothing: what is wrong with the set-up the judgements themselves will say. Of several
+    processes that train together the first one probes.
     """
 
     def __init__(self, endpoint: Asks, extra: Mapping[str, Any], *, wanted: bool) -> None:
@@ -207,11 +208,17 @@ class FirstUse:
         self._pid, self._tries = 0, 0  # of the process that probes
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def takes_n(self) -> bool:
+        """Whether several votes may be asked for in one request, as far as is known."""
+        return self.found is None or (self.found.n > 1 and not self.found.copies)
+
     def begin(self) -> None:
         """Start the probe, unless this process has seen its end or too many of them. The endpoint must be open."""
         if self._pid != os.getpid():
             self._pid, self._tries, self._task, self.found = os.getpid(), 0, None, None
-        if self.wanted and self.found is None and self._task is None and self._tries < TRIES:
+        first = os.environ.get("RANK", "0") == "0"
+        if self.wanted and first and self.found is None and self._task is None and self._tries < TRIES:
             self._tries += 1
             self._task = asyncio.create_task(self._run())
 
