@@ -402,4 +402,4 @@ def test_votes_that_are_always_the_same_are_noticed(caplog, votes, temperature, 
     notices = Notices(Here())
     for texts in votes:
         notices.votes(texts, temperature)
-    assert ("temperature does nothing" in caplog.text) is said
+    assert ("same to the letter" in caplog.text) is said

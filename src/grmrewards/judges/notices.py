@@ -12,6 +12,10 @@ from grmrewards.judges.probe import Asks
 LOG = logging.getLogger("grmrewards")
 EQUAL = 8  # questions in a row whose votes are all the same, to the letter, before it is said
 LEAST_CHARS = 40  # shorter votes may well be the same
+ALWAYS_THE_SAME = (
+    f"the votes on {EQUAL} questions in a row were the same to the letter: if temperature does nothing here, several votes "
+    "are one vote paid several times. `transformers serve` needs do_sample in the model's generation_config.json."
+)
 
 
 class Notices:
@@ -40,7 +44,7 @@ class Notices:
         alike = len(set(texts)) == 1 and len(texts[0]) >= LEAST_CHARS
         self._equal = self._equal + 1 if alike else 0
         if self._equal >= EQUAL:
-            self._say("votes", seen.NO_SAMPLING)
+            self._say("votes", ALWAYS_THE_SAME)
 
     def _say(self, kind: str, sentence: str) -> None:
         if kind not in self._said:
