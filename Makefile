@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV_TRL022 := .venv-trl022
 VENV_UNSLOTH := .venv-unsloth
+VENV_LLAMA := .venv-llama
 ARGS ?=
 TRAINING := tests/training tests/ranks/test_training_on_ranks.py tests/test_transformers_judge.py tests/test_isolated_judge.py
 
@@ -15,7 +16,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge clean
+.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -29,7 +30,7 @@ faults: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/faults.py --write docs/faults.md $(ARGS)
 	$(VENV)/bin/python benchmarks/endpoint.py --write docs/faults.md
 
-test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge
+test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -67,6 +68,10 @@ test-package: $(VENV)/.dev
 test-judge: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m slow tests/test_embedded_judge.py tests/test_demo.py
 
+# What real servers accept and ignore: `transformers serve`, and that of llama-cpp-python where it builds (it takes minutes).
+test-servers: $(VENV)/.dev $(VENV_LLAMA)/.tried
+	LLAMA_PYTHON=$(VENV_LLAMA)/bin/python $(VENV)/bin/python -m pytest -q -rs -m slow tests/test_real_servers.py
+
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q -c constraints.txt -e ".[trl,report]"
@@ -87,5 +92,10 @@ $(VENV_UNSLOTH)/.dev: pyproject.toml constraints-unsloth.txt
 	$(VENV_UNSLOTH)/bin/pip install -q -c constraints-unsloth.txt --no-deps unsloth unsloth_zoo
 	touch $@
 
+$(VENV_LLAMA)/.tried: constraints-llama.txt
+	$(PYTHON) -m venv $(VENV_LLAMA)
+	-$(VENV_LLAMA)/bin/pip install -q -c constraints-llama.txt "llama-cpp-python[server]" gguf
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV_TRL022) $(VENV_UNSLOTH) unsloth_compiled_cache dist build demo-output .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TRL022) $(VENV_UNSLOTH) $(VENV_LLAMA) unsloth_compiled_cache dist build demo-output .hypothesis .mypy_cache .ruff_cache
