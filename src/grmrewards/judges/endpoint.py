@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("grmrewards")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 8.0  # seconds between attempts: doubled each time, then jittered
+WAIT_WHERE_OTHERS_ARE_ANSWERED = 1.0  # at most: the fault is of the request then, not of a server that needs rest
 ATTEMPTS, PATIENCE = 6, 60.0  # attempts, and the longest wait in seconds, where no call sets a deadline
 NO_KEY = "no-key"  # what a server without keys is sent
 _jitter = random.Random()  # the global random state belongs to the training run
@@ -109,7 +109,7 @@ class Endpoint:
                 continue
             except Again as again:
                 faults[again.reason] += 1
-                wait = again.after if again.after is not None else _back_off(faults.total())
+                wait = again.after if again.after is not None else _back_off(faults.total(), line)
             exhausted = faults.total() >= ATTEMPTS if deadline is None else False
             if exhausted or wait > (PATIENCE if deadline is None else deadline - loop.time()):
                 raise TransportError(self._gave_up(faults))
@@ -123,7 +123,7 @@ class Endpoint:
         """One answer to one request, of whichever server gives it first. Raises `Again`, `Refused` or a fatal error."""
         now = asyncio.get_running_loop().time
         until = now() + PATIENCE if deadline is None else deadline
-        lane = pick(line.lanes, time.monotonic())
+        lane = pick(line.lanes, now())
         await lane.turn(until - now())
 
         async def send() -> dict[str, Any]:
@@ -132,8 +132,8 @@ class Endpoint:
 
         async def copy() -> dict[str, Any]:
             nonlocal lane
-            lane.replica.failed(time.monotonic())  # being late three times in a row is as good as being dead
-            lane = pick(line.lanes, time.monotonic(), other_than=lane)
+            lane.replica.failed(now())  # being late three times in a row is as good as being dead
+            lane = pick(line.lanes, now(), other_than=lane)
             await lane.turn(until - now())
             return await send()
 
@@ -143,13 +143,14 @@ class Endpoint:
         """One exchange, whose duration tells when others are late."""
         if seconds <= 0:
             raise Again("timed out")
-        sign, answered = self._watch.began(time.monotonic()), False
+        now = asyncio.get_running_loop().time
+        sign, answered = self._watch.began(now()), False
         try:
             data = await lane.ask(body, seconds)
             answered = True
             return data
         finally:
-            self._watch.ended(sign, time.monotonic(), answered=answered)
+            self._watch.ended(sign, now(), answered=answered)
 
     def _wire(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         named = {self._names.get(field, field): value for field, value in fields.items()}
@@ -203,5 +204,7 @@ def _here() -> tuple[int, asyncio.AbstractEventLoop]:
     return os.getpid(), asyncio.get_running_loop()
 
 
-def _back_off(attempt: int) -> float:
-    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 30)) * _jitter.uniform(0.5, 1.0)
+def _back_off(attempt: int, line: _Line) -> float:
+    ailing = all(lane.replica.ailing for lane in line.lanes)
+    longest = LONGEST_WAIT if ailing else WAIT_WHERE_OTHERS_ARE_ANSWERED
+    return min(longest, FIRST_WAIT * 2.0 ** min(attempt - 1, 30)) * _jitter.uniform(0.5, 1.0)

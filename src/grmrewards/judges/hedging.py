@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -84,19 +83,20 @@ async def race(
     The others are cancelled and have ended when this returns. A fault counts only when no copy is on its way any more.
     """
     first = asyncio.create_task(send())
-    running, copies, since = {first}, 0, time.monotonic()
+    now = asyncio.get_running_loop().time
+    running, copies, since = {first}, 0, now()
     try:
         while True:
-            age, late = time.monotonic() - since, watch.late(time.monotonic()) * 2 ** max(0, copies - 1)
+            age, late = now() - since, watch.late(now()) * 2 ** max(0, copies - 1)
             look = max(LOOK, late - age if late < math.inf else LOOK + age)
             done, running = await asyncio.wait(running, timeout=look, return_when=asyncio.FIRST_COMPLETED)
             if (winner := _winner(done, final=not running)) is not None:
                 if copies:
                     watch.learn(copy_won=winner is not first)
                 return winner.result()
-            if not done and time.monotonic() - since > late and watch.may_copy() and spares():
+            if not done and now() - since > late and watch.may_copy() and spares():
                 running.add(asyncio.create_task(_counted(copy, watch)))
-                copies, since = copies + 1, time.monotonic()
+                copies, since = copies + 1, now()
     finally:
         await _ended(running)
 

@@ -14,6 +14,9 @@ LEAST = 0.5  # never slower: a server that refuses everything is asked every two
 CLIMB = 1.06  # a second, while the rate is measured and refusals are recent
 QUIET = 5.0  # seconds without a refusal after which the limit may have been lifted: the rate doubles twice a second
 ENOUGH = 8  # granted requests between two refusals that make a measurement
+ROUNDED_UP = (
+    1.0  # a Retry-After of no more is mostly a fraction of a second: it holds for the request that got it alone
+)
 LONGEST_PAUSE = 60.0  # seconds for which a single Retry-After may stop the requests of all
 
 
@@ -50,7 +53,7 @@ class Pacer:
     def refused(self, sent: float, now: float, after: float | None = None) -> None:
         """The server refused a request of the time `sent`, and asked to wait `after` seconds."""
         self._granted -= 1
-        if after:
+        if after and after > ROUNDED_UP:
             self._next = self._last = max(self._next, now + min(after, LONGEST_PAUSE))
         if self._refused_at is not None and sent < self._refused_at:
             return  # it went before the last correction, and says nothing about the rate since then

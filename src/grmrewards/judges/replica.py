@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from grmrewards.judges.carrier import Answer, Carrier
 from grmrewards.judges.faults import TOO_MANY, Again, fault
 from grmrewards.judges.pacing import Pacer
 from grmrewards.judges.replies import completion, parsed, tokens
+from grmrewards.types import CALL
 
 FAILURES = 3  # in a row, after which a server is left out
 LONGEST_OUT = 32.0  # seconds until it is tried again; from one second on, doubled with each failure
@@ -28,14 +28,21 @@ class Replica:
         self.waiting = self.outstanding = self.failures = 0
         self.back_at = 0.0
 
+    @property
+    def ailing(self) -> bool:
+        """Whether it failed so often in a row that it is left out."""
+        return self.failures >= FAILURES
+
     def fits(self, now: float) -> bool:
         """Whether it may be asked: one that was left out gets a single request to prove itself."""
-        return self.back_at <= now and not (self.failures >= FAILURES and self.outstanding)
+        return self.back_at <= now and not (self.ailing and self.outstanding)
 
     def failed(self, now: float) -> None:
         """It did not answer, or with a fault."""
+        if now < self.back_at:
+            return  # one of those that were on their way when it was left out
         self.failures += 1
-        if self.failures >= FAILURES:
+        if self.ailing:
             self.back_at = now + min(LONGEST_OUT, 2.0 ** min(self.failures - FAILURES, 30))
 
     def answered(self) -> None:
@@ -57,31 +64,31 @@ class Lane:
 
         One waits on the clock and the others on it, so that a new pace holds for all at once.
         """
-        pacer, replica = self.replica.pacer, self.replica
+        pacer, replica, now = self.replica.pacer, self.replica, asyncio.get_running_loop().time
         replica.waiting += 1
         try:
             async with self._gate:
-                while (wait := pacer.wait(time.monotonic())) > 0.001:
+                while (wait := pacer.wait(now())) > 0.001:
                     if wait > patience:
                         raise Again(TOO_MANY, wait)
                     await asyncio.sleep(wait)
-                pacer.went(time.monotonic())
+                pacer.went(now())
         finally:
             replica.waiting -= 1
 
     async def ask(self, body: dict[str, Any], seconds: float) -> dict[str, Any]:
         """One exchange: the completion, or why there is none. Who asks next is told how it went."""
-        replica, sent = self.replica, time.monotonic()
+        replica, now = self.replica, asyncio.get_running_loop().time
+        sent = now()
         self._budget.spend()
         replica.outstanding += 1
         try:
             data = self._read(await self.carrier.post(body, seconds), body)
         except Again as again:
-            now = time.monotonic()
             if again.reason == TOO_MANY:
-                replica.pacer.refused(sent, now, again.after)
+                replica.pacer.refused(sent, now(), again.after)
             else:
-                replica.failed(now)
+                replica.failed(now())
             raise
         finally:
             replica.outstanding -= 1
@@ -91,9 +98,14 @@ class Lane:
     def _read(self, answer: Answer, body: Mapping[str, Any]) -> dict[str, Any]:
         """The completion in an answer; its tokens count whether or not it can be used."""
         data = parsed(answer.raw)
-        self._budget.use(*tokens(data if isinstance(data, dict) else {}))
+        used = tokens(data if isinstance(data, dict) else {})
+        self._budget.use(*used)
         if answer.status < 300:
-            return completion(data)
+            try:
+                return completion(data)
+            except Again:
+                _count(*used)  # those of an answer that can be used are counted where it is
+                raise
         detail = data.get("error", data) if isinstance(data, dict) else answer.raw.decode(errors="replace")
         detail = _hide(detail, self._secret)
         raise fault(answer.status, answer.headers, detail, body, where=self._where) from answer.error
@@ -110,6 +122,12 @@ def pick(lanes: Sequence[Lane], now: float, *, other_than: Lane | None = None) -
         return 0.0 if fit else replica.back_at, replica.waiting, replica.outstanding, _random.random()
 
     return min(fit or lanes, key=busy)
+
+
+def _count(prompt_tokens: int, completion_tokens: int) -> None:
+    if (call := CALL.get()) is not None:
+        call.prompt_tokens += prompt_tokens
+        call.completion_tokens += completion_tokens
 
 
 def _hide(body: Any, secret: str) -> Any:
