@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import math
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -29,6 +30,7 @@ from fault_server import FaultServer
 from faults import Outcome, measure, write
 
 from grmrewards import IRPMReward, Message, OpenAIJudge
+from grmrewards.prompts import Template
 from grmrewards.types import CALL, Call
 
 JUDGEMENTS, GROUP = 256, 8
@@ -125,6 +127,7 @@ def best_of(call: Callable[[int], None], times: int = 6) -> tuple[float, float]:
     """The least seconds and the least CPU seconds of several calls after a first that does not count."""
     found = []
     for batch in range(times + 1):
+        prompts(batch)  # made before the clock runs
         started, cpu = time.monotonic(), time.process_time()
         call(batch)
         found.append((time.monotonic() - started, time.process_time() - cpu))
@@ -137,7 +140,7 @@ def bare(judge: OpenAIJudge, batch: int) -> None:
     async def ask() -> None:
         CALL.set(Call(deadline=asyncio.get_running_loop().time() + 600))
         async with judge:
-            await asyncio.gather(*(judge.generate([message], seed=1) for message in prompts(batch)))
+            await asyncio.gather(*(judge.generate([Message("user", text)], seed=1) for text in prompts(batch)))
 
     asyncio.run(ask())
 
@@ -150,8 +153,8 @@ def floor(url: str, concurrency: int, batch: int) -> None:
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
 
-            async def one(message: Message) -> None:
-                body = {"model": "judge", "messages": [{"role": message.role, "content": message.content}]}
+            async def one(text: str) -> None:
+                body = {"model": "judge", "messages": [{"role": "user", "content": text}]}
                 async with slots, session.post(f"{url}/chat/completions", json=body) as answer:
                     json.loads(await answer.read())
 
@@ -160,11 +163,12 @@ def floor(url: str, concurrency: int, batch: int) -> None:
     asyncio.run(ask())
 
 
-def prompts(batch: int) -> Iterator[Message]:
+@functools.lru_cache
+def prompts(batch: int) -> list[str]:
     """As long as those of a reward: with the template of IRPM."""
-    template = IRPMReward(OpenAIJudge("judge", base_url="http://127.0.0.1/v1")).template
-    for asked, said in zip(*rows(JUDGEMENTS // GROUP, GROUP, batch), strict=True):
-        yield Message("user", template.fill(question=asked, response=said, system="", reference=None))
+    template = Template("irpm", required=("question", "response"))
+    pairs = zip(*rows(JUDGEMENTS // GROUP, GROUP, batch), strict=True)
+    return [template.fill(question=asked, response=said, system="", reference=None) for asked, said in pairs]
 
 
 def whole(judge: OpenAIJudge, batch: int) -> None:

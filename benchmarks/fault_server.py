@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -110,17 +110,24 @@ class Service:
 
     def __init__(self) -> None:
         self.state = State(Settings())
+        paths = {"/v1/chat/completions": self.complete, "/settings": self.settings, "/stats": self.stats}
+        self._handlers: dict[str, Callable[[Any], Awaitable[web.StreamResponse]]] = paths
 
-    async def settings(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Any request."""
+        handler = self._handlers.get(request.path)
+        return await handler(request) if handler else _error(404, "no such path", {})
+
+    async def settings(self, request: web.BaseRequest) -> web.Response:
         """Begin anew."""
         self.state = State(Settings(**await request.json()))
         return web.json_response(asdict(self.state.settings))
 
-    async def stats(self, request: web.Request) -> web.Response:
+    async def stats(self, request: web.BaseRequest) -> web.Response:
         """What was counted."""
         return web.json_response(self.state.stats())
 
-    async def complete(self, request: web.Request) -> web.StreamResponse:
+    async def complete(self, request: web.BaseRequest) -> web.StreamResponse:
         """One chat completion, or what befalls it."""
         state = self.state
         body = await request.json()
@@ -135,7 +142,7 @@ class Service:
         finally:
             state.now -= 1
 
-    async def _answer(self, request: web.Request, body: dict[str, Any], state: State) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, body: dict[str, Any], state: State) -> web.StreamResponse:
         wait = state.refusal()
         if wait is not None:
             state.counts["429"] += 1
@@ -201,7 +208,7 @@ def _logprobs(said: Verdict, text: str) -> dict[str, Any]:
     return {"content": [{**max(top, key=lambda entry: entry["logprob"]), "top_logprobs": top}]}
 
 
-async def _failing(request: web.Request, fault: str, answered: bytes, seconds: float) -> web.StreamResponse:
+async def _failing(request: web.BaseRequest, fault: str, answered: bytes, seconds: float) -> web.StreamResponse:
     if fault == "500":
         return _error(500, "it broke", {})
     if fault == "html":
@@ -228,11 +235,8 @@ def _error(status: int, message: str, headers: Mapping[str, str]) -> web.Respons
 async def serve() -> None:
     """Listen on a free port of loopback, print it, end with the standard input."""
     service, loop = Service(), asyncio.get_running_loop()
-    app = web.Application(client_max_size=2**26)
-    app.router.add_post("/v1/chat/completions", service.complete)
-    app.router.add_post("/settings", service.settings)
-    app.router.add_get("/stats", service.stats)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01, access_log=None)
+    server = web.Server(service.handle, handler_cancellation=True, access_log=None)
+    runner = web.ServerRunner(server, shutdown_timeout=0.01)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
     print(runner.addresses[0][1], flush=True)
