@@ -11,6 +11,7 @@ from aiohttp import web
 
 from grmrewards import FatalJudgeError, OpenAIJudge, TransportError
 from grmrewards.judges import capabilities, probe
+from grmrewards.judges.first_use import FirstUse
 from grmrewards.judges.notices import EQUAL, Notices, oddities
 from grmrewards.types import CALL, Call
 
@@ -20,7 +21,7 @@ UNKNOWN = "grmrewards_unknown_field"
 class Server:
     """A chat-completions server in a thread. `ignores` and `refuses` name fields; the rest is what it says of itself."""
 
-    alternatives, model, usage, names, checks, text = 20, "judge", True, True, True, None
+    alternatives, model, usage, names, checks, text, logprob = 20, "judge", True, True, True, None, -3.0
 
     def __init__(self, ignores=(), refuses=None, message=None, **options):
         self.ignores, self.refuses, self.message = set(ignores), refuses or {}, message or {}
@@ -80,7 +81,7 @@ class Server:
         logprobs = None
         if body.get("logprobs"):
             top = [{"token": str(i), "logprob": -3.0} for i in range(self.alternatives)]
-            logprobs = {"content": [{"token": "0", "logprob": -3.0, "top_logprobs": top}]}
+            logprobs = {"content": [{"token": "0", "logprob": self.logprob, "top_logprobs": top}] * 2}
         message = {"role": "assistant", "content": content, **self.message}
         return {"index": index, "message": message, "finish_reason": "length", "logprobs": logprobs}
 
@@ -180,7 +181,7 @@ QUIRKS = {
     "no usage": (
         {"usage": False},
         {"counts_tokens": False, "continues": ""},
-        ["counts no tokens", "cannot be seen without a count"],
+        ["counts no tokens", "continue_final_message: no telling"],
     ),
     "reasoning": (
         {"message": {"reasoning": "hm"}},
@@ -236,6 +237,42 @@ def test_copies_are_told_apart_from_no_sampling(monkeypatch):
     assert "n: one answer" in found.report(), "they are asked for one by one"
 
 
+def test_a_confident_judge_is_not_one_that_does_not_sample():
+    with Server(text="always this", logprob=-0.01) as server:
+        found = look(server)
+    assert (found.samples, found.copies, found.seed) == (None, False, "")
+    assert not found.warnings()
+
+
+def test_a_server_that_hangs_over_its_first_log_probabilities_is_waited_for(monkeypatch):
+    async def handle(self, request, answer=Server._handle):
+        if "logprobs" in await request.json():
+            await asyncio.sleep(1 if len(self.bodies) < 7 else 0)
+        elif self.bodies:
+            await asyncio.sleep(0.7)
+        return await answer(self, request)
+
+    monkeypatch.setattr(Server, "_handle", handle)
+    monkeypatch.setattr(probe, "WARM_UP", 5.0)
+    with Server() as server:
+        found = look(server)
+    assert {name: getattr(found, name) for name in GOOD} == GOOD
+
+
+def test_what_never_answers_is_not_called_a_refusal(monkeypatch):
+    async def handle(self, request, answer=Server._handle):
+        if self.bodies:
+            await asyncio.Event().wait()
+        return await answer(self, request)
+
+    monkeypatch.setattr(Server, "_handle", handle)
+    with Server() as server:
+        found = look(server)
+    assert (found.n, found.logprobs, found.json_schema, found.continues, found.unknown_fields) == (0, "", "", "", "")
+    assert found.report().count("no telling") == 6
+    assert not found.warnings()
+
+
 def test_it_costs_six_short_requests_and_at_most_three_more():
     with Server() as server:
         look(server, {"top_k": 3, "response_format": {"type": "text"}})
@@ -287,7 +324,7 @@ def test_it_can_be_asked_for_within_a_running_loop():
 
 def first_use(server, **options):
     open_endpoint = endpoint(server)
-    return open_endpoint, probe.FirstUse(open_endpoint, {}, **{"wanted": True, **options})
+    return open_endpoint, FirstUse(open_endpoint, {}, **{"wanted": True, **options})
 
 
 async def call(open_endpoint, first, *, until=lambda: True):

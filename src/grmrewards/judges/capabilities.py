@@ -5,6 +5,7 @@ Servers accept fields and ignore them, so what came back is compared with what w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ class Capabilities:
     model: str = ""  # as asked for
     answers_as: str = ""  # what the answers call the model
     checks_model: bool = True  # refuses a model that it does not have
-    n: int = 1  # how many answers came where two were asked for
+    n: int = 0  # how many answers came where two were asked for; 0: no telling
     copies: bool = False  # the answers of one request are the same, though those of two are not
     samples: bool | None = None  # answers at temperature 1 differ
     seed: str = ""  # "repeats": one seed twice gave one answer | "ignored"
@@ -61,8 +62,7 @@ class Capabilities:
     def _remarks(self) -> Iterator[str]:
         if not self.checks_model:
             yield "model: any name is answered, with the model that is loaded: see that it is the judge you mean."
-        several = self.n > 1 and not self.copies
-        yield "n: several votes come in one request." if several else N_IGNORED
+        yield N_SEEN if self.n > 1 and not self.copies else N_ALONE if self.n else "n: no telling."
         yield _SEED[self.seed]
         yield _LOGPROBS[self.logprobs].format(self.top_logprobs)
         if self.logprobs == "given" and self.top_logprobs < 20:
@@ -86,7 +86,8 @@ NO_SAMPLING = (
     "answers at temperature 1 are the same under every seed: temperature does nothing here, so several votes are one vote "
     "paid several times. `transformers serve` needs do_sample in the model's generation_config.json; else use votes=1."
 )
-N_IGNORED = "n: one answer comes where two are asked for; each vote is a request of its own, under a seed of its own."
+N_SEEN = "n: several votes come in one request."
+N_ALONE = "n: one answer comes where two are asked for; each vote is a request of its own, under a seed of its own."
 FEWER_ALTERNATIVES = (
     "top_logprobs: {} of 20 alternatives come; a label that is not among them gets the largest probability it can have."
 )
@@ -96,24 +97,25 @@ _SEED = {
         "seed: one seed twice gives two answers, at least while other requests run, so a run cannot be repeated to the "
         "letter; scores are unharmed."
     ),
-    "": "seed: no telling, since all answers were the same.",
+    "": "seed: no telling, since all answers were the same or none came.",
 }
 _LOGPROBS = {
     "given": "logprobs: given; GRAMReward can use this server.",
     "absent": "logprobs: taken without a word and not given; GRAMReward will refuse this server.",
     "refused": "logprobs: refused; GRAMReward cannot use this server. llama-cpp-python needs --logits_all true.",
+    "": "logprobs: no telling, since no answer came in time; ask again when the server is warm.",
 }
 _SCHEMA = {
     "constrained": "json_schema: answers are held to it.",
     "ignored": "json_schema: taken without a word and ignored; a template that counts on response_format will not be read.",
     "refused": "json_schema: refused or failing; leave response_format out of extra_body. The library does not need it.",
-    "": "json_schema: no telling, since the answer was empty.",
+    "": "json_schema: no telling, since the answer was empty or late.",
 }
 _CONTINUES = {
     "continued": "continue_final_message: an answer that was begun is continued.",
     "ignored": "continue_final_message: ignored; an answer that was begun is taken as a finished turn.",
     "refused": "continue_final_message: refused; a family that begins the answer cannot use this server.",
-    "": "continue_final_message: taken; whether it does anything cannot be seen without a count of tokens.",
+    "": "continue_final_message: no telling; it needs a count of tokens, and an answer in time.",
 }
 _UNKNOWN = {
     "ignored": "unknown fields: ignored without a word; a misspelt name in extra_body does nothing.",
@@ -180,6 +182,14 @@ def alternatives(data: Mapping[str, Any]) -> int | None:
     if not isinstance(content, list) or not content:
         return None
     return min(len(position.get("top_logprobs") or ()) for position in content)
+
+
+def probability(data: Mapping[str, Any]) -> float | None:
+    """How probable the first answer was; None where there are no log-probabilities."""
+    if alternatives(data) is None:
+        return None
+    logprobs = [position.get("logprob") for position in data["choices"][0]["logprobs"]["content"]]
+    return math.exp(min(0.0, sum(value for value in logprobs if isinstance(value, (int, float)))))
 
 
 def reasoning_field(answers: Sequence[Mapping[str, Any]]) -> str:

@@ -7,24 +7,23 @@ server has, together; a refusal is an answer, too.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from grmrewards.errors import GRMError
+from grmrewards.errors import GRMError, TransportError
 from grmrewards.judges import capabilities as seen
 from grmrewards.judges.capabilities import Capabilities
 from grmrewards.types import CALL, Call
 
-LOG = logging.getLogger("grmrewards")
 LIMIT = 16  # tokens: enough for two samples to differ
 PATIENCE = 3.0  # seconds, beyond four times the plain request's, for what not every server has: a 500 is tried again
-WARM_UP = 10.0  # seconds for the first log-probabilities: those of a vLLM took 7
+WARM_UP = (
+    30.0  # seconds more for what hangs: the first log-probabilities of a vLLM took 7, and all others waited for them
+)
+UNLIKELY = 0.01  # of an answer, by its log-probabilities: the same one twice is no accident
 NO_MODEL = "grmrewards-no-such-model"
 ALTERNATIVES = 20
-TRIES = 3  # calls that may end before the probe does
 SEED, OTHER_SEED = 7, 1_000_003
 ASK = {"role": "user", "content": "Write a line of random letters and digits."}
 BEGUN = {"role": "assistant", "content": "k4"}
@@ -105,11 +104,11 @@ async def probe(endpoint: Asks, extra: Mapping[str, Any] | None = None) -> Capab
         counts_tokens=seen.completion_tokens(plain) is not None,
         token_limit=_token_limit(endpoint, plain),
         reasoning=seen.reasoning_field([plain, *(answer for answer in got.values() if answer)]),
-        json_schema=seen.held_to_json(got["schema"]) if got["schema"] else "refused",
+        json_schema=_answered(got["schema"], seen.held_to_json),
         continues=_continues(got["continued"], got["unknown"], plain),
-        unknown_fields="ignored" if got["unknown"] else "refused",
-        checks_model=got["misnamed"] is None,
-        **_sampling(plain, votes, drawn),
+        unknown_fields=_answered(got["unknown"], lambda _: "ignored"),
+        checks_model=not got["misnamed"],
+        **_sampling(plain, votes, drawn, seen.probability(logprobs) if logprobs else None),
         **_logprobs(logprobs),
     )
 
@@ -125,14 +124,23 @@ def see(endpoint: Opens, extra: Mapping[str, Any] | None = None) -> Capabilities
         return aside.submit(asyncio.run, opened()).result()
 
 
-def _sampling(plain: Answer, votes: Answer | None, drawn: list[str]) -> dict[str, Any]:
-    """What n, the seed and the temperature do, from one seed alone, the same with n = 2, and maybe another seed."""
+def _answered(answer: Answer | None, read: Callable[[Answer], str]) -> str:
+    """What an answer shows, that there was a refusal, or nothing where none came in time."""
+    return "refused" if answer is None else read(answer) if answer else ""
+
+
+def _sampling(plain: Answer, votes: Answer | None, drawn: list[str], chance: float | None) -> dict[str, Any]:
+    """What n, the seed and the temperature do, from one seed alone, the same with n = 2, and maybe another seed.
+
+    A confident judge says the same again though it samples: `chance`, the probability of its answer, tells.
+    """
     both = seen.texts(votes) if votes else []
-    samples = len(set(drawn)) > 1 if len(drawn) > 1 else None
+    differ, sure = len(set(drawn)) > 1, len(drawn) > 1 and (chance is None or chance < UNLIKELY)
+    samples = True if differ else False if sure else None
     repeated = bool(both) and both[0] == seen.texts(plain)[0]
     return {
-        "n": max(1, len(both)),
-        "copies": bool(samples) and len(both) > 1 and len(set(both)) == 1,
+        "n": 1 if votes is None else len(both),
+        "copies": differ and sure and chance is not None and len(both) > 1 and len(set(both)) == 1,
         "samples": samples,
         "seed": ("repeats" if repeated else "ignored") if samples and both else "",
     }
@@ -141,7 +149,7 @@ def _sampling(plain: Answer, votes: Answer | None, drawn: list[str]) -> dict[str
 def _logprobs(answer: Answer | None) -> dict[str, Any]:
     count = seen.alternatives(answer) if answer else None
     return {
-        "logprobs": "refused" if answer is None else "absent" if count is None else "given",
+        "logprobs": _answered(answer, lambda _: "absent" if count is None else "given"),
         "top_logprobs": count or 0,
     }
 
@@ -155,8 +163,8 @@ def _token_limit(endpoint: Asks, plain: Answer) -> str:
 
 def _continues(continued: Answer | None, finished: Answer | None, plain: Answer) -> str:
     """A finished turn is longer than a begun one, by its end and the beginning of the next."""
-    if continued is None:
-        return "refused"
+    if not continued:
+        return "" if continued is not None else "refused"
     begun, ended = seen.prompt_tokens(continued), seen.prompt_tokens(finished) if finished else None
     if begun is None or ended is None:
         return ""
@@ -169,72 +177,28 @@ async def _each(
     """The answers to all, or None for those that are refused. In tasks of their own, as `_try` wants it."""
     async with asyncio.TaskGroup() as group:
         tasks = {
-            name: group.create_task(
-                _try(endpoint, {**fields, **extra}, max(patience, WARM_UP) if "logprobs" in fields else patience)
-            )
-            for name, fields in requests.items()
+            name: group.create_task(_try(endpoint, {**fields, **extra}, patience)) for name, fields in requests.items()
         }
     return {name: task.result() for name, task in tasks.items()}
 
 
 async def _try(endpoint: Asks, fields: Mapping[str, Any], seconds: float) -> Answer | None:
-    """The answer, or None where these fields are refused or fail, be it with a 500 each time. In a task of its own.
+    """The answer, None where these fields are refused or fail, be it with a 500 each time, or nothing in it where none
+    came in time. In a task of its own.
 
     A 403 is a refusal, too: OpenAI says so of log-probabilities for some models, and the plain request has passed.
     """
-    outer, now = CALL.get(), asyncio.get_running_loop().time()
-    end = now + seconds
-    inner = Call(deadline=end if outer is None or outer.deadline is None else min(end, outer.deadline))
-    CALL.set(inner)
-    try:
-        return await endpoint.ask(fields)
-    except GRMError:
-        return None
-    finally:
-        if outer is not None:
-            outer.add(inner)
-
-
-class FirstUse:
-    """The probe that runs beside the first judgements of a process, and says what it saw in the log.
-
-    It delays nothing and raises nothing: what is wrong with the set-up the judgements themselves will say. Of several
-    processes that train together the first one probes.
-    """
-
-    def __init__(self, endpoint: Asks, extra: Mapping[str, Any], *, wanted: bool) -> None:
-        self.endpoint, self.extra, self.wanted = endpoint, extra, wanted
-        self.found: Capabilities | None = None
-        self._pid, self._tries = 0, 0  # of the process that probes
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def takes_n(self) -> bool:
-        """Whether several votes may be asked for in one request, as far as is known."""
-        return self.found is None or (self.found.n > 1 and not self.found.copies)
-
-    def begin(self) -> None:
-        """Start the probe, unless this process has seen its end or too many of them. The endpoint must be open."""
-        if self._pid != os.getpid():
-            self._pid, self._tries, self._task, self.found = os.getpid(), 0, None, None
-        first = os.environ.get("RANK", "0") == "0"
-        if self.wanted and first and self.found is None and self._task is None and self._tries < TRIES:
-            self._tries += 1
-            self._task = asyncio.create_task(self._run())
-
-    async def end(self) -> None:
-        """Stop it if it has not ended: the next call starts it again. To be called before the endpoint closes."""
-        if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():
-            task, self._task = self._task, None
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _run(self) -> None:
+    outer = CALL.get()
+    for allowed in (seconds, WARM_UP):
+        end = asyncio.get_running_loop().time() + allowed
+        inner = Call(deadline=end if outer is None or outer.deadline is None else min(end, outer.deadline))
+        CALL.set(inner)
         try:
-            self.found = await probe(self.endpoint, self.extra)
-        except Exception as error:  # whatever a server made of it: nothing that a run should end for
-            LOG.info("what the server can do was not seen: %s", error)
-            return
-        LOG.info("%s", self.found.report())
-        for sentence in self.found.warnings():
-            LOG.warning("%s: %s", self.found.where, sentence)
+            return await endpoint.ask(fields)
+        except GRMError as error:
+            if not isinstance(error, TransportError) or str(error).startswith("HTTP"):
+                return None
+        finally:
+            if outer is not None:
+                outer.add(inner)
+    return {}
