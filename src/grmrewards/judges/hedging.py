@@ -94,7 +94,7 @@ async def race(
                 if copies:
                     watch.learn(copy_won=winner is not first)
                 return winner.result()
-            if not done and now() - since > late and watch.may_copy() and spares():
+            if not done and now() - since > late - 0.001 and watch.may_copy() and spares():
                 running.add(asyncio.create_task(_counted(copy, watch)))
                 copies, since = copies + 1, now()
     finally:
