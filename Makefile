@@ -25,7 +25,7 @@ demo: $(VENV)/.demo
 figures: $(VENV)/.demo
 	$(VENV)/bin/python benchmarks/demo_figures.py $(ARGS)
 
-# The tables of docs/faults.md: a server that fails on purpose, what is lost, what it costs. About 20 minutes.
+# The tables of docs/faults.md: a server that fails on purpose, what is lost, what it costs. About ten minutes.
 faults: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/faults.py --write docs/faults.md $(ARGS)
 	$(VENV)/bin/python benchmarks/endpoint.py --write docs/faults.md

@@ -82,6 +82,12 @@ def rows(prompts: int, responses: int, batch: int = 0) -> tuple[list[str], list[
     return asked, [f"I say {batch}.{p}.{r}." for p in range(prompts) for r in range(responses)]
 
 
+def needed(family: str, prompts: int, responses: int) -> int:
+    """The requests of one call of a family with its defaults where nothing fails."""
+    each = {"ipgrm": 1 + responses, "listwise": 8, "irpm": responses, "gram": responses * (responses - 1)}
+    return prompts * each[family]
+
+
 def truth(family: str, prompts: Sequence[str], completions: Sequence[str], size: int) -> list[float]:
     """The rewards of a family whose judgements are all had, in groups of `size`."""
     worths = [worth(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fault_rule import CALLED, rows, truth
+from fault_rule import CALLED, needed, rows, truth
 from fault_server import SLOW, TRANSPORT, UNUSABLE, FaultServer
 
 import grmrewards
@@ -68,6 +68,7 @@ class Outcome:
     """What became of one call."""
 
     judgements: int
+    needed: int = 0  # requests where nothing fails
     lost: int = 0
     zeroed: int = 0
     wrong: int = 0
@@ -124,7 +125,7 @@ def measure(
     """One call of a family under `settings`, compared with the truth."""
     server.set(**settings)
     asked, said = texts or rows(prompts, responses, batch)
-    outcome = Outcome(len(said))
+    outcome = Outcome(len(said), needed(family, prompts, responses))
     judge = judge or OpenAIJudge("judge", base_url=server.url, api_key="none")
     reward = counting(family, judge, outcome, group_size=responses, **arguments)
     started, cpu = time.monotonic(), time.process_time()
@@ -165,7 +166,7 @@ def matrix(server: FaultServer, given: argparse.Namespace) -> dict[str, dict[str
         found[family] = {"clean": clean}
         show(family, "clean", clean)
         for mode in given.mode:
-            settings = limited(MODES[mode] | {"seed": given.seed}, clean.requests, clean.judgements)
+            settings = limited(MODES[mode] | {"seed": given.seed}, clean.needed, clean.judgements)
             found[family][mode] = measure(server, family, settings=settings, **size)
             show(family, mode, found[family][mode])
     return found
@@ -212,7 +213,7 @@ def cell(outcome: Outcome, clean: Outcome) -> str:
         )
     if not met_faults(outcome):
         return "no such fault"
-    requests, seconds = outcome.requests / clean.requests, outcome.seconds - clean.seconds
+    requests, seconds = outcome.requests / outcome.needed, outcome.seconds - clean.seconds
     votes = f" ({outcome.votes_lost} answers)" if outcome.votes_lost else ""
     return f"{outcome.lost} / {outcome.zeroed} / {outcome.wrong}{votes}; {requests:.2f}×, {seconds:+.1f} s"
 

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from fault_rule import CALLED, truth
+from fault_rule import CALLED, needed, truth
 from fault_server import SLOW, TRANSPORT, UNUSABLE, FaultServer
 from faults import Outcome, compare, measure, write
 
@@ -20,7 +20,6 @@ from grmrewards import OpenAIJudge
 pytestmark = pytest.mark.faults
 
 SIZE = {"prompts": 4, "responses": 4}
-ASKED = {"ipgrm": 4 + 16, "listwise": 4 * 8, "irpm": 16, "gram": 4 * 4 * 3}  # requests where nothing fails
 AT_ONCE = {"latency": 0.0, "per_token": 0.0}
 CASES = [
     (family, fault) for family in CALLED for fault in (*TRANSPORT, *UNUSABLE) if (family, fault) != ("gram", "count")
@@ -51,7 +50,7 @@ def test_without_faults_the_rewards_are_those_of_the_rule(server, family):
     outcome = measure(server, family, settings=AT_ONCE, **SIZE)
     assert had(outcome) == {}
     asked = {kind: n for kind, n in outcome.stats["kinds"].items() if kind != "unknown"}
-    assert sum(asked.values()) == ASKED[family]
+    assert sum(asked.values()) == needed(family, **SIZE)
     assert set(asked) == ({"principles", "ipgrm"} if family == "ipgrm" else {family})
 
 
@@ -62,7 +61,7 @@ def test_a_fault_loses_no_judgement(server, family, fault):
     met = outcome.stats["counts"].get(fault, 0)
     assert had(outcome) == {}
     assert met >= SIZE["prompts"]
-    assert outcome.requests >= ASKED[family] + met
+    assert outcome.requests >= needed(family, **SIZE) + met
 
 
 @pytest.mark.parametrize("family", CALLED)
