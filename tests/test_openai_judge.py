@@ -571,6 +571,16 @@ def test_a_server_without_log_probabilities_is_told_apart_from_a_tie(server: Ser
         GRAMReward(judge_at(server))(prompts=["Q"] * 2, completions=["quokka", "walrus"])
 
 
+def test_one_answer_without_log_probabilities_is_an_accident(server: Server) -> None:
+    without, good = (lambda: completes(choice("A", logprobs=None))), lambda: labels(("A", -LN2), ("B", -LN2))
+    server.script = in_turn(without, good, without, good)
+    judge = judge_at(server)
+    assert choose(judge)[0] == pytest.approx((-LN2,)), "the very first answer"
+    with pytest.raises(ParseError, match="that others had"):
+        choose(judge)
+    assert choose(judge)[0] == pytest.approx((-LN2,)), "a reward asks again"
+
+
 @pytest.mark.parametrize(
     "choices", [("A",), ("A", "A"), ("A", ""), ("A", "B C"), ("A", "because"), ("A", None), ("A", " B")]
 )

@@ -83,6 +83,8 @@ class Endpoint:
     async def __aenter__(self) -> Endpoint:
         here = _here()
         if here not in self._lines:
+            if not any(pid == here[0] for pid, _ in self._lines):
+                self._forget_requests()
             self._lines[here] = self._open()
         self._lines[here].users += 1
         return self
@@ -163,6 +165,12 @@ class Endpoint:
             self._names[field] = "max_completion_tokens" if refused.field == "max_tokens" else ""
             instead = f"sending {self._names[field]}" if self._names[field] else "leaving it out"
             LOG.warning("%s refuses %s (%s): %s from now on.", self.model, refused.field, refused, instead)
+
+    def _forget_requests(self) -> None:
+        """Nothing is on its way, whatever a parent had when it was forked; what was learnt stays."""
+        self._watch.forget_requests()
+        for replica in self.replicas:
+            replica.waiting = replica.outstanding = 0
 
     def _open(self) -> _Line:
         """The connections for the running loop."""

@@ -47,6 +47,10 @@ class Watch:
         if answered:
             self._recent.append(now - began)
 
+    def forget_requests(self) -> None:
+        """None is on its way."""
+        self._running, self.copies = {}, 0
+
     def late(self, now: float) -> float:
         """The age at which a request is late; infinite while nothing is known, as before the first answers.
 
