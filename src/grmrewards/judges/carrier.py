@@ -65,7 +65,7 @@ class HttpCarrier:
                 return Answer(answer.status, answer.headers, await answer.read())
         except TimeoutError:
             raise Again("timed out") from None
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL) as error:
+        except aiohttp.ClientConnectorCertificateError as error:
             raise FatalJudgeError(
                 f"{self._url.host}: {error}. Certificates are always verified: name the file of your own authority in "
                 "SSL_CERT_FILE."
