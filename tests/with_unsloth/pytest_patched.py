@@ -5,11 +5,11 @@ python tests/with_unsloth/pytest_patched.py <arguments of pytest>
 
 import sys
 
-import unsloth_grpo
-
 
 def main(arguments):
     """The exit status of pytest, or a message where the trainer was not patched."""
+    import unsloth_grpo  # beside this script; not for pytest, which looks for doctests in it
+
     unsloth_grpo.generate_trainer()
 
     import pytest
