@@ -50,12 +50,10 @@ def timeout() -> float:
     distributed = _distributed()
     if distributed is None or world_size() == 1:
         return math.inf
-    import torch
-
-    device = torch.device("cuda" if "nccl" in str(distributed.get_backend()) else "cpu")
-    backend = distributed.group.WORLD._get_backend(device)  # torch has no public way to ask
-    found = getattr(getattr(backend, "options", None), "_timeout", None) or distributed.default_pg_timeout
-    return float(found.total_seconds())
+    group = distributed.group.WORLD
+    backends = [group._get_backend(device) for device in getattr(group, "_device_types", ())]  # there is no public way
+    found = [getattr(getattr(backend, "options", None), "_timeout", None) for backend in backends]
+    return min((t.total_seconds() for t in found if t), default=float(distributed.default_pg_timeout.total_seconds()))
 
 
 def on_every_rank(place: str, work: Callable[[], T]) -> list[T]:
