@@ -7,14 +7,17 @@ needs to know about asyncio. The loop is made at first use, and again after a fo
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
+import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from grmrewards.errors import ConfigError
 
 T = TypeVar("T")
+SPELL = 0.5  # seconds
 
 
 class Blocked(Exception):
@@ -66,10 +69,10 @@ def run(coroutine: Coroutine[Any, Any, T], *, limit: float | None = None) -> T:
 
     try:
         at.loop.call_soon_threadsafe(start)
-        in_time = ended.wait(limit)
+        in_time = _wait(ended, limit)
     except BaseException:
         at.loop.call_soon_threadsafe(stop)
-        ended.wait()
+        _wait(ended)
         raise
     if not in_time:
         _leave(at)
@@ -86,6 +89,15 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _wait(ended: threading.Event, limit: float | None = None) -> bool:
+    """Whether it ended in time. Waits in short spells: Python sees a Ctrl-C that came just before a wait only after it."""
+    end = math.inf if limit is None else time.monotonic() + limit
+    while not ended.wait(max(0.0, min(SPELL, end - time.monotonic()))):
+        if time.monotonic() >= end:
+            return False
+    return True
 
 
 def _leave(blocked: _Loop) -> None:
