@@ -559,7 +559,9 @@ def test_b2_48_called_in_a_forked_child():
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread on this system")
-def test_b2_48_ctrl_c_cancels_what_is_under_way():
+def test_b2_48_ctrl_c_cancels_what_is_under_way(request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with none
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     ended = []
 
     async def reply(messages):
