@@ -55,7 +55,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def judge_at(server: Server, **arguments: Any) -> OpenAIJudge:
-    return OpenAIJudge("judge", base_url=server.url, **{"api_key": KEY, **arguments})
+    return OpenAIJudge("judge", base_url=server.url, **{"api_key": KEY, "check_server": False, **arguments})
 
 
 def generate(judge: OpenAIJudge, messages: Any = ASK, *, seconds: float | None = None, **sampling: Any) -> list[Any]:
@@ -147,7 +147,7 @@ def test_a_judge_works_in_a_forked_child_while_its_parent_is_connected(server: S
     script.write_text(
         "import asyncio, os, sys, threading\n"
         "from grmrewards import Message, OpenAIJudge\n"
-        "judge, ask = OpenAIJudge('judge', base_url=sys.argv[1]), [Message('user', 'Q')]\n"
+        "judge, ask = OpenAIJudge('judge', base_url=sys.argv[1], check_server=False), [Message('user', 'Q')]\n"
         "loop = asyncio.new_event_loop()\n"
         "threading.Thread(target=loop.run_forever, daemon=True).start()\n"
         "here = lambda c: asyncio.run_coroutine_threadsafe(c, loop).result()\n"

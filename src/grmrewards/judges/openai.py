@@ -14,11 +14,16 @@ from grmrewards import arguments
 from grmrewards.errors import ConfigError, JudgeError, ParseError
 from grmrewards.judges import given
 from grmrewards.judges.endpoint import Endpoint, without_credentials
+from grmrewards.judges.first_use import FirstUse
+from grmrewards.judges.notices import Notices
+from grmrewards.judges.probe import see
 from grmrewards.judges.replies import has_logprobs, label_logprobs, replies, tokens, wire_messages
 from grmrewards.types import CALL, Message, Reply
 
 if TYPE_CHECKING:
     import openai
+
+    from grmrewards.judges.capabilities import Capabilities
 
 MAX_TOKENS = 2048
 MAX_LABEL_CHARS = 5
@@ -48,6 +53,8 @@ class OpenAIJudge:
         max_tokens_total: Tokens that may be used over the life of this judge, read and written, in answers of any use.
             No request is sent once they are; those on their way then may still end, and add theirs.
         extra_body: Further fields of the request, e.g. `{"chat_template_kwargs": {"enable_thinking": False}}`.
+        check_server: Beside the first judgements of a process, see by a few tiny requests what the server ignores, and
+            say it in the log. Not done where `max_calls` counts requests. `probe()` does it at any time.
 
     Raises `ConfigError` for wrong arguments. A pickle carries the arguments, the key among them if it was passed, and
     no connection; a judge with `client=` cannot be pickled.
@@ -72,6 +79,7 @@ class OpenAIJudge:
         max_calls: int | None = None,
         max_tokens_total: int | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        check_server: bool = True,
     ) -> None:
         self.model: str = arguments.word("model", "" if model is None else model)
         self.base_url = given.base_url(base_url)
@@ -84,6 +92,7 @@ class OpenAIJudge:
         self.max_calls = arguments.whole("max_calls", max_calls, optional=True)
         self.max_tokens_total = arguments.whole("max_tokens_total", max_tokens_total, optional=True)
         self.extra_body = given.extra_body(extra_body)
+        self.check_server = check_server
         self._knows_n = True
         self._gives_logprobs = False
         self._endpoint = Endpoint(
@@ -96,6 +105,8 @@ class OpenAIJudge:
             max_calls=max_calls,
             max_tokens_total=max_tokens_total,
         )
+        self._notices = Notices(self._endpoint)
+        self._first_use = FirstUse(self._endpoint, self.extra_body, wanted=check_server and max_calls is None)
 
     async def generate(
         self,
@@ -118,13 +129,13 @@ class OpenAIJudge:
         fields = self._fields(messages, {name: value for name, value in sampling.items() if value is not None})
         async with self._endpoint:
             if n == 1:
-                return replies(await self._endpoint.ask(fields))[:1]
-            if not self._knows_n:
-                return await self._one_by_one(fields, range(n))
-            answers = replies(await self._endpoint.ask({**fields, "n": n}))[:n]
-            if len(answers) < n:
+                return replies(await self._notices.ask(fields))[:1]
+            if not (self._knows_n and self._first_use.takes_n):
+                answers = await self._one_by_one(fields, range(n))
+            elif len(answers := replies(await self._notices.ask({**fields, "n": n}))[:n]) < n:
                 self._knows_n = False  # llama.cpp and others ignore the field without a word
                 answers += await self._one_by_one(fields, range(len(answers), n), may_fail=True)
+            self._notices.votes([a.text for a in answers], fields.get("temperature"))
             return answers
 
     async def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> list[tuple[float, ...]]:
@@ -148,11 +159,17 @@ class OpenAIJudge:
                 "or digits: an endpoint shows the probabilities of single tokens only."
             )
 
+    def probe(self) -> Capabilities:
+        """What the server really does, seen by a few tiny requests: `print(judge.probe().report())`."""
+        return see(self._endpoint, self.extra_body)
+
     async def __aenter__(self) -> OpenAIJudge:
         await self._endpoint.__aenter__()
+        self._first_use.begin()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self._first_use.end()
         await self._endpoint.__aexit__(*exc)
 
     def __repr__(self) -> str:
@@ -168,7 +185,7 @@ class OpenAIJudge:
                 "OpenAIJudge instead."
             )
         names = ["model", "base_url", "temperature", "max_tokens", "max_concurrency", "timeout", "max_calls"]
-        names += ["max_tokens_total", "extra_body"]
+        names += ["max_tokens_total", "extra_body", "check_server"]
         return {"api_key": self._api_key, **{name: getattr(self, name) for name in names}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -188,7 +205,7 @@ class OpenAIJudge:
     async def _with_logprobs(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The completion. One answer without log-probabilities is an accident; a server that never gives any is not."""
         for _ in range(LOGPROB_ATTEMPTS):
-            data = await self._endpoint.ask(fields)
+            data = await self._notices.ask(fields)
             _count(data)
             if has_logprobs(data):
                 self._gives_logprobs = True
@@ -204,7 +221,7 @@ class OpenAIJudge:
         async def one(vote: int) -> list[Reply]:
             seed = {"seed": (fields["seed"] + vote * SEED_STEP) % 2**31} if "seed" in fields else {}
             try:
-                return replies(await self._endpoint.ask({**fields, **seed}))[:1]
+                return replies(await self._notices.ask({**fields, **seed}))[:1]
             except JudgeError as error:
                 lost.append(error)
                 return []
