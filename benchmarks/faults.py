@@ -126,7 +126,7 @@ def measure(
     server.set(**settings)
     asked, said = texts or rows(prompts, responses, batch)
     outcome = Outcome(len(said), needed(family, prompts, responses))
-    judge = judge or OpenAIJudge("judge", base_url=server.url, api_key="none")
+    judge = judge or OpenAIJudge("judge", base_url=server.url, api_key="none", check_server=False)
     reward = counting(family, judge, outcome, group_size=responses, **arguments)
     started, cpu = time.monotonic(), time.process_time()
     try:

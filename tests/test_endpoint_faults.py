@@ -92,7 +92,7 @@ def test_when_everything_hangs_the_call_ends_by_its_deadline_and_says_why(server
 
 @pytest.mark.parametrize("retry_after", [False, True], ids=["without Retry-After", "with Retry-After"])
 def test_an_unknown_rate_limit_costs_few_requests_and_is_remembered(server, retry_after):
-    judge = OpenAIJudge("judge", base_url=server.url, api_key="none")
+    judge = OpenAIJudge("judge", base_url=server.url, api_key="none", check_server=False)
     settings = {"rate": 100.0, "burst": 20.0, "retry_after": retry_after, "latency": 0.02}
     calls = [
         measure(server, "irpm", settings=settings, judge=judge, batch=batch, prompts=32, responses=8, deadline=50.0)

@@ -1,6 +1,7 @@
 """Several servers of one model, hard limits, clients of one's own, and that nothing is left: over real sockets."""
 
 import asyncio
+import functools
 import os
 import pickle
 import threading
@@ -20,6 +21,8 @@ from servers import Server, choice, completes, fails, hangs, in_turn, resets, sa
 
 ASK = [Message("user", "How good is it?")]
 
+unprobed = functools.partial(OpenAIJudge, check_server=False)  # whose requests are all the test's own
+
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Server]]:
@@ -34,7 +37,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Server]]:
 
 
 def judge_at(*servers: Server, **arguments: Any) -> OpenAIJudge:
-    return OpenAIJudge("judge", base_url=[server.url for server in servers], **arguments)
+    return unprobed("judge", base_url=[server.url for server in servers], **arguments)
 
 
 def many(judge: OpenAIJudge, times: int, *, seconds: float = 20.0) -> list[Any]:
@@ -111,7 +114,7 @@ def test_a_server_that_was_left_out_proves_itself_with_one_request() -> None:
 @pytest.mark.parametrize("urls", [[], ["localhost:1"], ["http://a/v1", "http://a/v1"], ["http://a/v1", None]], ids=str)
 def test_addresses_are_checked(urls: Any) -> None:
     with pytest.raises(ConfigError, match="base_url"):
-        OpenAIJudge("judge", base_url=urls)
+        unprobed("judge", base_url=urls)
 
 
 def test_several_addresses_are_shown_and_pickled(servers: list[Server]) -> None:
@@ -127,7 +130,7 @@ def test_several_addresses_are_shown_and_pickled(servers: list[Server]) -> None:
 def test_max_calls_is_a_hard_limit_and_named(servers: list[Server]) -> None:
     server = servers[0]
     server.script = in_turn(lambda: fails(500), lambda: says("fine"))
-    judge = OpenAIJudge("judge", base_url=server.url, max_calls=10, max_concurrency=1)
+    judge = unprobed("judge", base_url=server.url, max_calls=10, max_concurrency=1)
     many(judge, 5)
     with pytest.raises(
         FatalJudgeError, match=r"^max_calls=10 is used up: 10 requests were sent and 108 tokens .*Raise"
@@ -140,7 +143,7 @@ def test_max_calls_is_a_hard_limit_and_named(servers: list[Server]) -> None:
 def test_tokens_count_whether_or_not_their_answer_can_be_used(servers: list[Server]) -> None:
     server = servers[0]
     server.script = lambda body: completes()  # no choices, but paid for
-    judge = OpenAIJudge("judge", base_url=server.url, max_tokens_total=30)
+    judge = unprobed("judge", base_url=server.url, max_tokens_total=30)
     with pytest.raises(FatalJudgeError, match=r"^max_tokens_total=30 is used up: 3 requests were sent and 36 tokens"):
         many(judge, 1)
 
@@ -150,7 +153,7 @@ def test_tokens_of_an_answer_that_was_thrown_away_count_in_the_call(servers: lis
 
     async def work() -> tuple[Call, list[Any]]:
         CALL.set(call := Call())
-        return call, await OpenAIJudge("judge", base_url=servers[0].url).generate(ASK)
+        return call, await unprobed("judge", base_url=servers[0].url).generate(ASK)
 
     call, (reply,) = asyncio.run(work())
     assert (call.prompt_tokens, call.completion_tokens) == (7, 5), "the reward adds those of the reply itself"
@@ -162,7 +165,7 @@ def test_a_fatal_answer_cancels_what_else_is_on_its_way(servers: list[Server]) -
     server.script = lambda body: fails(401) if len(server.bodies) == 4 else hangs
     started = time.monotonic()
     with pytest.raises(FatalJudgeError, match="OPENAI_API_KEY"):
-        IRPMReward(OpenAIJudge("judge", base_url=server.url))(prompts=["Q"] * 4, completions=list("abcd"))
+        IRPMReward(unprobed("judge", base_url=server.url))(prompts=["Q"] * 4, completions=list("abcd"))
     assert time.monotonic() - started < 5.0
     assert server.connections() == 0
 
@@ -185,7 +188,7 @@ def test_an_azure_client_keeps_its_paths_and_asks_its_provider_for_each_request(
     client = openai.AsyncAzureOpenAI(
         azure_endpoint=server.url.removesuffix("/v1"), api_version="2024-06-01", azure_ad_token_provider=token
     )
-    judge = OpenAIJudge("gpt", client=client)
+    judge = unprobed("gpt", client=client)
     for _ in range(2):
         many(judge, 1)
     assert seen == ["/openai/deployments/gpt/chat/completions?api-version=2024-06-01"] * 2
@@ -197,7 +200,7 @@ def test_the_error_of_a_client_of_ones_own_is_the_cause(servers: list[Server]) -
     server.script = lambda body: fails(403)
     client = openai.AsyncOpenAI(base_url=server.url, api_key="k")
     with pytest.raises(FatalJudgeError) as raised:
-        asyncio.run(OpenAIJudge("judge", client=client).generate(ASK))
+        asyncio.run(unprobed("judge", client=client).generate(ASK))
     assert isinstance(raised.value.__cause__, openai.PermissionDeniedError)
 
 
@@ -221,13 +224,13 @@ def test_the_proxy_of_the_environment_is_used(servers: list[Server], monkeypatch
     proxy.script = lambda body: forwards
     monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
     monkeypatch.setenv("no_proxy", "")
-    assert many(OpenAIJudge("judge", base_url="http://judge.example/v1"), 1)[0][0].text == "fine"
+    assert many(unprobed("judge", base_url="http://judge.example/v1"), 1)[0][0].text == "fine"
     assert asked == ["judge.example"]
 
 
 def test_a_name_and_a_password_in_the_address_win_over_a_key(servers: list[Server]) -> None:
     url = servers[0].url.replace("http://", "http://me:hidden@")
-    many(OpenAIJudge("judge", base_url=url, api_key="key"), 1)
+    many(unprobed("judge", base_url=url, api_key="key"), 1)
     assert servers[0].headers[0]["Authorization"].startswith("Basic ")
 
 
@@ -238,7 +241,7 @@ def test_a_name_and_a_password_in_the_address_win_over_a_key(servers: list[Serve
 def test_nothing_is_left_behind(servers: list[Server], ends: str) -> None:
     server = servers[0]
     answer = {"well": lambda: says("fine"), "fatal": lambda: fails(401)}.get(ends, lambda: hangs)
-    judge = OpenAIJudge("judge", base_url=server.url.replace("127.0.0.1", "localhost"))
+    judge = unprobed("judge", base_url=server.url.replace("127.0.0.1", "localhost"))
     many(judge, 16)
 
     def open_now() -> tuple[int, set[str]]:
@@ -266,7 +269,5 @@ def test_nothing_is_left_behind(servers: list[Server], ends: str) -> None:
 def test_an_outage_says_what_happened_and_how_often(servers: list[Server]) -> None:
     servers[0].script = lambda body: web.Response(text="<html>busy</html>", content_type="text/html")
     with pytest.raises(JudgeOutage, match=r"no JSON in the answer .* x2"):
-        IRPMReward(OpenAIJudge("judge", base_url=servers[0].url), deadline=0.5)(
-            prompts=["Q"] * 2, completions=["a", "b"]
-        )
+        IRPMReward(unprobed("judge", base_url=servers[0].url), deadline=0.5)(prompts=["Q"] * 2, completions=["a", "b"])
     assert choice()["finish_reason"] == "stop"
