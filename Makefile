@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV_TRL022 := .venv-trl022
 VENV_UNSLOTH := .venv-unsloth
+VENV_LLAMA := .venv-llama
 ARGS ?=
 TRAINING := tests/training tests/ranks/test_training_on_ranks.py tests/test_transformers_judge.py tests/test_isolated_judge.py
 
@@ -15,7 +16,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures test check test-main test-trl test-ranks test-trl022 test-unsloth test-package test-judge clean
+.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -24,7 +25,12 @@ demo: $(VENV)/.demo
 figures: $(VENV)/.demo
 	$(VENV)/bin/python benchmarks/demo_figures.py $(ARGS)
 
-test: check test-main test-trl test-ranks test-trl022 test-unsloth test-package test-judge
+# The tables of docs/faults.md: a server that fails on purpose, what is lost, what it costs. About ten minutes.
+faults: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/faults.py --write docs/faults.md $(ARGS)
+	$(VENV)/bin/python benchmarks/endpoint.py --write docs/faults.md
+
+test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -33,7 +39,11 @@ check: $(VENV)/.dev
 
 # At most 90 seconds; nothing beyond loopback, no sleeping, warnings are errors.
 test-main: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -q -m "not trl and not ranks and not slow"
+	$(VENV)/bin/python -m pytest -q -m "not trl and not ranks and not slow and not faults"
+
+# A server that fails in every way of the fault matrix, at reduced size.
+test-faults: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m faults
 
 # Every trainer of TRL 1.16, in one process and in several.
 test-trl: $(VENV)/.dev
@@ -58,6 +68,10 @@ test-package: $(VENV)/.dev
 test-judge: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m slow tests/test_embedded_judge.py tests/test_demo.py
 
+# What real servers accept and ignore: `transformers serve`, and that of llama-cpp-python where it builds (it takes minutes).
+test-servers: $(VENV)/.dev $(VENV_LLAMA)/.tried
+	LLAMA_PYTHON=$(VENV_LLAMA)/bin/python $(VENV)/bin/python -m pytest -q -rs -m slow tests/test_real_servers.py
+
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q -c constraints.txt -e ".[trl,report]"
@@ -78,5 +92,10 @@ $(VENV_UNSLOTH)/.dev: pyproject.toml constraints-unsloth.txt
 	$(VENV_UNSLOTH)/bin/pip install -q -c constraints-unsloth.txt --no-deps unsloth unsloth_zoo
 	touch $@
 
+$(VENV_LLAMA)/.tried: constraints-llama.txt
+	$(PYTHON) -m venv $(VENV_LLAMA)
+	-$(VENV_LLAMA)/bin/pip install -q -c constraints-llama.txt "llama-cpp-python[server]" gguf
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV_TRL022) $(VENV_UNSLOTH) unsloth_compiled_cache dist build demo-output .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TRL022) $(VENV_UNSLOTH) $(VENV_LLAMA) unsloth_compiled_cache dist build demo-output .hypothesis .mypy_cache .ruff_cache

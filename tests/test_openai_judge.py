@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
@@ -33,62 +33,10 @@ from grmrewards import (
 )
 from grmrewards.judges import endpoint
 from grmrewards.types import CALL, Call
+from servers import Answer, Script, Server, choice, completes, cuts_off, fails, hangs, in_turn, labels, resets, says
 
 KEY = "sk-very-secret"
 ASK = [Message("user", "How good is it?")]
-
-Answer = web.StreamResponse | Callable[[web.Request], Any]
-Script = Callable[[dict[str, Any]], Answer]
-
-
-class Server:
-    """A chat-completions server in a thread: `script` says what to answer to a body, and all requests are kept."""
-
-    def __init__(self) -> None:
-        self.script: Script = lambda body: says("fine")
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[Mapping[str, str]] = []
-        self.in_flight = self.most_in_flight = 0
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-        self.url = asyncio.run_coroutine_threadsafe(self._start(), self.loop).result(10)
-
-    async def _start(self) -> str:
-        app = web.Application(client_max_size=2**26)
-        app.router.add_post("/v1/chat/completions", self._handle)
-        self.runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01, access_log=None)
-        await self.runner.setup()
-        site = web.TCPSite(self.runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = self.runner.addresses[0][:2]
-        return f"http://{host}:{port}/v1"
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        self.bodies.append(body)
-        self.headers.append(request.headers)
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            answer = self.script(body)
-            return await answer(request) if callable(answer) else answer
-        finally:
-            self.in_flight -= 1
-
-    def connections(self) -> int:
-        """Open connections, after the turns of the server's loop in which the news of a closed one arrives."""
-        for _ in range(2000):
-            if not self.runner.server.connections:
-                break
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(10)
-        return len(self.runner.server.connections)
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.runner.cleanup(), self.loop).result(10)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
 
 
 @pytest.fixture
@@ -106,58 +54,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.005)
 
 
-def choice(content: str | None = "fine", **more: Any) -> dict[str, Any]:
-    message = {"role": "assistant", "content": content, **more.pop("message", {})}
-    return {"index": 0, "message": message, "finish_reason": "stop", **more}
-
-
-def completes(*choices: dict[str, Any]) -> web.Response:
-    usage = {"prompt_tokens": 7, "completion_tokens": 5}
-    return web.json_response({"id": "1", "object": "chat.completion", "choices": list(choices), "usage": usage})
-
-
-def says(*contents: str) -> web.Response:
-    return completes(*map(choice, contents))
-
-
-def fails(status: int, *, headers: dict[str, str] | None = None, **error: Any) -> web.Response:
-    return web.json_response({"error": {"message": "no", **error}}, status=status, headers=headers)
-
-
-def labels(*alternatives: tuple[str, float | None], sampled: tuple[str, float] | None = None) -> web.Response:
-    token, logprob = sampled or alternatives[0]
-    top = [{"token": t, "logprob": lp, "bytes": None} for t, lp in alternatives]
-    return completes(choice(token, logprobs={"content": [{"token": token, "logprob": logprob, "top_logprobs": top}]}))
-
-
-async def resets(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
-
-
-async def hangs(request: web.Request) -> web.Response:
-    await asyncio.Event().wait()
-    return web.Response()
-
-
-async def cuts_off(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
-    await response.prepare(request)
-    await response.write(b'{"choices": [')
-    assert request.transport is not None
-    request.transport.close()
-    return response
-
-
-def in_turn(*answers: Callable[[], Answer]) -> Script:
-    """Answers by turn; the last one for all that follow."""
-    left = list(answers)
-    return lambda body: (left.pop(0) if len(left) > 1 else left[0])()
-
-
 def judge_at(server: Server, **arguments: Any) -> OpenAIJudge:
-    return OpenAIJudge("judge", base_url=server.url, **{"api_key": KEY, **arguments})
+    return OpenAIJudge("judge", base_url=server.url, **{"api_key": KEY, "check_server": False, **arguments})
 
 
 def generate(judge: OpenAIJudge, messages: Any = ASK, *, seconds: float | None = None, **sampling: Any) -> list[Any]:
@@ -249,7 +147,7 @@ def test_a_judge_works_in_a_forked_child_while_its_parent_is_connected(server: S
     script.write_text(
         "import asyncio, os, sys, threading\n"
         "from grmrewards import Message, OpenAIJudge\n"
-        "judge, ask = OpenAIJudge('judge', base_url=sys.argv[1]), [Message('user', 'Q')]\n"
+        "judge, ask = OpenAIJudge('judge', base_url=sys.argv[1], check_server=False), [Message('user', 'Q')]\n"
         "loop = asyncio.new_event_loop()\n"
         "threading.Thread(target=loop.run_forever, daemon=True).start()\n"
         "here = lambda c: asyncio.run_coroutine_threadsafe(c, loop).result()\n"
@@ -314,7 +212,7 @@ def test_without_a_call_the_number_of_attempts_is_bounded(server: Server) -> Non
 
 
 def test_a_server_that_is_not_there_is_a_transport_error() -> None:
-    with pytest.raises(TransportError, match=r"^no connection \(ConnectError\): "):
+    with pytest.raises(TransportError, match=r"^no connection \(ClientConnectorError\): "):
         generate(OpenAIJudge("judge", base_url="http://127.0.0.1:9/v1"))
 
 
@@ -671,6 +569,16 @@ def test_a_server_without_log_probabilities_is_told_apart_from_a_tie(server: Ser
     server.script = lambda body: completes(choice("A", logprobs=logprobs))
     with pytest.raises(FatalJudgeError, match=r"without log-probabilities.*TransformersJudge"):
         GRAMReward(judge_at(server))(prompts=["Q"] * 2, completions=["quokka", "walrus"])
+
+
+def test_one_answer_without_log_probabilities_is_an_accident(server: Server) -> None:
+    without, good = (lambda: completes(choice("A", logprobs=None))), lambda: labels(("A", -LN2), ("B", -LN2))
+    server.script = in_turn(without, good, without, good)
+    judge = judge_at(server)
+    assert choose(judge)[0] == pytest.approx((-LN2,)), "the very first answer"
+    with pytest.raises(ParseError, match="that others had"):
+        choose(judge)
+    assert choose(judge)[0] == pytest.approx((-LN2,)), "a reward asks again"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from grmrewards.types import CALL, Call, Judge, Message, Reply, Vote
 
 T = TypeVar("T")
 REASK_TEMPERATURE = 0.7  # a greedy judge would only repeat itself
+REASKS = 8  # where three answers in ten cannot be read, one in 50,000 questions is lost
+SURE_REASKS = 2  # the first are always made; the others only while most answers of the call can be read
 SLACK = 0.1  # seconds beyond the deadline in which a judge may say itself what went wrong
 
 
@@ -30,7 +32,7 @@ async def ask(
     temperature: float | None = None,
     max_tokens: int | None = None,
     seed: int = 0,
-    reasks: int = 2,
+    reasks: int = REASKS,
 ) -> list[Vote[T]]:
     """`n` votes: the usable ones first, then the lost ones with their reasons."""
     call = CALL.get() or Call()
@@ -50,7 +52,7 @@ async def ask(
         votes += [_lost(ParseError("the judge gave fewer answers than were asked for"))] * (wanted - len(votes))
         usable += [vote for vote in votes if not vote.error]
         lost = [vote for vote in votes if vote.error]
-        if not lost:
+        if not lost or not _worth_asking(call, round_):
             break
     call.failures.update(vote.error.partition(":")[0] for vote in lost)
     return usable + lost
@@ -59,19 +61,38 @@ async def ask(
 async def choose(judge: Judge, messages: Sequence[Message], choices: Sequence[str]) -> Vote[tuple[float, ...]]:
     """One vote whose value is the log-probability of each choice, summed over its tokens."""
     call = CALL.get() or Call()
+    for round_ in range(1 + REASKS):
+        try:
+            value = await _choose_once(call, judge, messages, choices)
+            break
+        except JudgeError as error:
+            vote: Vote[tuple[float, ...]] = _lost(error)
+            if not isinstance(error, ParseError) or not _worth_asking(call, round_):
+                call.failures[vote.error.partition(":")[0]] += 1
+                return vote
+    return Vote(value, Reply(", ".join(f"log p({c}) = {v:.3f}" for c, v in zip(choices, value, strict=True))))
+
+
+async def _choose_once(
+    call: Call, judge: Judge, messages: Sequence[Message], choices: Sequence[str]
+) -> tuple[float, ...]:
+    """The log-probability of each choice. Raises `ParseError` where they are none."""
     try:
         per_token = await _within(call, judge.choice_logprobs(messages, choices))
         value = tuple(math.fsum(logprobs) if -math.inf not in logprobs else -math.inf for logprobs in per_token)
         if len(value) != len(choices) or not all(v < math.inf for v in value) or max(value) == -math.inf:
             raise ParseError(f"no usable log-probabilities for {list(choices)}: {per_token}")
-    except JudgeError as error:
-        vote: Vote[tuple[float, ...]] = _lost(error)
-        call.counts["unusable"] += isinstance(error, ParseError)
-        call.failures[vote.error.partition(":")[0]] += 1
-        return vote
+    except ParseError:
+        call.counts["unusable"] += 1
+        raise
     call.counts["usable"] += 1
     call.label_masses.append(math.fsum(math.exp(min(v, 0.0)) for v in value))
-    return Vote(value, Reply(", ".join(f"log p({c}) = {v:.3f}" for c, v in zip(choices, value, strict=True))))
+    return value
+
+
+def _worth_asking(call: Call, round_: int) -> bool:
+    """Whether to ask once more after so many re-asks: a judge that mostly cannot be read will not be the ninth time."""
+    return round_ < REASKS and (round_ < SURE_REASKS or call.counts["usable"] > call.counts["unusable"])
 
 
 async def _within(call: Call, answer: Awaitable[T]) -> T:

@@ -1,4 +1,4 @@
-"""The command line: `grmrewards demo`."""
+"""The command line: `grmrewards demo` and `grmrewards probe`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--steps", type=int, default=120, help="training steps (default: 120, about two minutes)")
     demo.add_argument("--seed", type=int, default=0, help="seed of the questions, the training and the judging")
     demo.add_argument("--output", default="demo-output", help="folder for the curve, the table and the record")
+    probe = commands.add_parser("probe", help="see what a server accepts and ignores, by a few tiny requests")
+    probe.add_argument("--model", required=True, help="the name of the model, as the server knows it")
+    probe.add_argument("--base-url", help="such as http://localhost:8000/v1; default: OPENAI_BASE_URL, else OpenAI")
     given = parser.parse_args(arguments)
     try:
-        return _demo(given)
+        return _demo(given) if given.command == "demo" else _probe(given)
     except GRMError as error:
         print(f"grmrewards: {error}", file=sys.stderr)
         return 1
@@ -33,4 +36,11 @@ def _demo(given: argparse.Namespace) -> int:
     outcome = demo.run(given.family, seed=given.seed, steps=given.steps, output=given.output, endpoint=given.endpoint)
     for path in outcome.files:
         print(f"written: {path}")
+    return 0
+
+
+def _probe(given: argparse.Namespace) -> int:
+    from grmrewards.judges.openai import OpenAIJudge
+
+    print(OpenAIJudge(given.model, base_url=given.base_url).probe().report())
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any, SupportsFloat
@@ -20,6 +20,7 @@ from grmrewards.types import CALL, Call, Group, Judge
 
 GRACE = 1.0  # seconds beyond the deadline in which a family may hand in what it has
 ENDPOINT_DEADLINE = 600.0  # seconds
+ROWS_AT_ONCE = 4096  # whose groups are judged at once
 PATIENCE = 10.0  # seconds beyond the deadline in which a judge that does not wait must have come back
 
 Score = Callable[[Group], Awaitable[Sequence[float | None]]]
@@ -80,7 +81,19 @@ async def judge_batch(batch: Batch, score: Score, *, judges: Sequence[Judge], se
                 await _judge_group(batch, [i for i in group if batch.rows[i].response], score)
                 bar.update()
 
-            await together(one(group) for group in batch.groups)
+            left = iter(batch.groups)
+            await together(_each(one, left) for _ in range(_width(batch.groups)))
+
+
+def _width(groups: Sequence[list[int]]) -> int:
+    """How many groups are judged at once: enough to keep any judge busy, and not so many that memory tells."""
+    return min(len(groups), max(1, ROWS_AT_ONCE // max(map(len, groups))))
+
+
+async def _each(one: Callable[[list[int]], Awaitable[None]], groups: Iterator[list[int]]) -> None:
+    """Judge one group after the other, until none is left."""
+    for group in groups:
+        await one(group)
 
 
 async def _judge_group(batch: Batch, answered: list[int], score: Score) -> None:
@@ -116,7 +129,7 @@ async def _scores(call: Call, group: Group, score: Score) -> list[float | None]:
 def _finite(call: Call, value: Any) -> float | None:
     if value is None:
         return None
-    if not isinstance(value, SupportsFloat):
+    if not isinstance(value, (float, SupportsFloat)):  # the former first, since the latter takes its time
         raise ConfigError(f"score() returned {value!r} of type {type(value).__name__}; allowed are numbers and None.")
     if not math.isfinite(float(value)):
         call.failures["a score that is not finite"] += 1

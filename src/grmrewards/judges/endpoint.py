@@ -1,6 +1,8 @@
-"""The way to a chat-completions server: one connection an event loop, one bound on what is in flight, one retry loop.
+"""The way to a chat-completions server, or to several: connections by event loop, one bound on what is in flight, one
+retry loop.
 
-The `openai` package below is told not to retry, so that every fault passes here.
+How a request is carried stands in `carrier`, when it may go in `pacing`, where it goes in `replica`, and what is done
+when its answer is late in `hedging`.
 """
 
 from __future__ import annotations
@@ -10,14 +12,18 @@ import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from grmrewards.errors import ConfigError, FatalJudgeError, TransportError
-from grmrewards.judges.faults import Again, Refused, fault
-from grmrewards.judges.replies import completion
+from grmrewards.errors import ConfigError, TransportError
+from grmrewards.judges.address import Address, address
+from grmrewards.judges.budget import Budget
+from grmrewards.judges.carrier import Carrier, carriers, copied
+from grmrewards.judges.faults import Again, Refused
+from grmrewards.judges.hedging import Watch, race
+from grmrewards.judges.replica import Lane, Replica, pick
 from grmrewards.types import CALL
 
 if TYPE_CHECKING:
@@ -25,39 +31,50 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("grmrewards")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 8.0  # seconds between attempts: doubled each time, then jittered
+WAIT_WHERE_OTHERS_ARE_ANSWERED = 1.0  # at most: the fault is of the request then, not of a server that needs rest
 ATTEMPTS, PATIENCE = 6, 60.0  # attempts, and the longest wait in seconds, where no call sets a deadline
-CONNECT = 10.0  # seconds to reach the server
 NO_KEY = "no-key"  # what a server without keys is sent
 _jitter = random.Random()  # the global random state belongs to the training run
 
 
 @dataclass
 class _Line:
-    """The connection within one event loop, shared by all calls that run there."""
+    """The connections within one event loop, shared by all calls that run there."""
 
-    client: openai.AsyncOpenAI
-    ours: bool  # to be closed by us
+    lanes: list[Lane]
     slots: asyncio.Semaphore
+    closing: list[Callable[[], Awaitable[None]]]
     users: int = 0
 
 
 class Endpoint:
-    """One server and model, as an async context manager: the connection is open while anybody is inside."""
+    """The servers of one model, as an async context manager: connections are open while anybody is inside.
+
+    What was learnt (the pace of each server, its health, how long answers take, what was used) stays for the next call.
+    """
 
     def __init__(
         self,
         model: str,
         *,
-        base_url: str | None,
+        base_url: str | Sequence[str] | None,
         api_key: str | None,
         client: openai.AsyncOpenAI | None,
         max_concurrency: int,
         timeout: float,
+        max_calls: int | None = None,
+        max_tokens_total: int | None = None,
     ) -> None:
-        self.model, self.base_url, self.client = model, base_url, client
+        self.model, self.client = model, client
         self.max_concurrency, self.timeout = max_concurrency, timeout
+        self.budget = Budget(max_calls, max_tokens_total)
+        urls = [base_url] if base_url is None or isinstance(base_url, str) else list(base_url)
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes of this machine that ask the same servers
+        self.replicas = [Replica(url, ranks=ranks) for url in urls]
         self._key = (api_key or os.environ.get("OPENAI_API_KEY") or NO_KEY).strip()
-        self._names: dict[str, str] = {}  # what this server calls a field; "" where it has none
+        self._addresses: dict[Replica, Address] = {}
+        self._watch = Watch(max_concurrency)
+        self._names: dict[str, str] = {}  # what these servers call a field; "" where they have none
         # By process too: in a fork, the parent's sockets and its epoll are still the parent's, so they are not touched.
         self._lines: dict[tuple[int, asyncio.AbstractEventLoop], _Line] = {}
         if client is None and self._key == NO_KEY and not (base_url or os.environ.get("OPENAI_BASE_URL")):
@@ -66,8 +83,9 @@ class Endpoint:
     async def __aenter__(self) -> Endpoint:
         here = _here()
         if here not in self._lines:
-            client, ours = self._open()
-            self._lines[here] = _Line(client, ours, asyncio.Semaphore(self.max_concurrency))
+            if not any(pid == here[0] for pid, _ in self._lines):
+                self._forget_requests()
+            self._lines[here] = self._open()
         self._lines[here].users += 1
         return self
 
@@ -76,8 +94,8 @@ class Endpoint:
         line.users -= 1
         if not line.users:
             del self._lines[_here()]
-            if line.ours:
-                await line.client.close()
+            for close in line.closing:
+                await close()
 
     async def ask(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The completion for `fields`, asked for until it comes, the call's deadline passes or no retry can help."""
@@ -87,47 +105,58 @@ class Endpoint:
         while True:
             try:
                 async with line.slots:
-                    left = self.timeout if deadline is None else min(self.timeout, deadline - loop.time())
-                    return await self._attempt(line.client, self._wire(fields), left)
+                    return await self._raced(line, self._wire(fields), deadline)
             except Refused as refused:
                 self._rename(refused)
                 continue
             except Again as again:
                 faults[again.reason] += 1
-                wait = again.after if again.after is not None else _back_off(faults.total())
+                wait = again.after if again.after is not None else _back_off(faults.total(), line)
             exhausted = faults.total() >= ATTEMPTS if deadline is None else False
             if exhausted or wait > (PATIENCE if deadline is None else deadline - loop.time()):
-                raise TransportError(self._gave_up(line.client, faults))
+                raise TransportError(self._gave_up(faults))
             await asyncio.sleep(wait)
 
     def where(self) -> str:
-        """The model and the address that is in use, without credentials: for messages."""
-        return self._where(self._lines[_here()].client)
+        """The model and the addresses that are in use, without credentials: for messages."""
+        return self._where(*(lane.address for lane in self._lines[_here()].lanes))
 
-    async def _attempt(self, client: openai.AsyncOpenAI, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """One exchange. Raises `Again`, `Refused` or an error of the package."""
-        import openai
+    async def _raced(self, line: _Line, body: dict[str, Any], deadline: float | None) -> dict[str, Any]:
+        """One answer to one request, of whichever server gives it first. Raises `Again`, `Refused` or a fatal error."""
+        now = asyncio.get_running_loop().time
+        until = now() + PATIENCE if deadline is None else deadline
+        lane = pick(line.lanes, now())
+        await lane.turn(until - now())
 
-        sent = dict(body)
+        async def send() -> dict[str, Any]:
+            left = self.timeout if deadline is None else min(self.timeout, deadline - now())
+            return await self._timed(lane, body, left)
+
+        async def copy() -> dict[str, Any]:
+            nonlocal lane
+            lane.replica.failed(now())  # being late three times in a row is as good as being dead
+            lane = pick(line.lanes, now(), other_than=lane)
+            await lane.turn(until - now())
+            return await send()
+
+        return await race(send, copy, self._watch, lambda: self.budget.spares(self.max_concurrency))
+
+    async def _timed(self, lane: Lane, body: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """One exchange, whose duration tells when others are late."""
+        if seconds <= 0:
+            raise Again("timed out")
+        now = asyncio.get_running_loop().time
+        sign, answered = self._watch.began(now()), False
         try:
-            async with asyncio.timeout(seconds):
-                create = client.chat.completions.with_raw_response.create
-                answer = await create(model=self.model, messages=cast(Any, sent.pop("messages")), extra_body=sent)
-            return completion(answer.http_response.content)
-        except (TimeoutError, openai.APITimeoutError):
-            raise Again("timed out") from None
-        except openai.APIConnectionError as error:
-            raise Again(f"no connection ({type(error.__cause__).__name__})") from None
-        except openai.APIStatusError as error:
-            headers = error.response.headers
-            reason = fault(error.status_code, headers, _hide(error.body, client), sent, where=self._where(client))
-            raise reason from None
-        except openai.OpenAIError as error:
-            raise FatalJudgeError(f"{self._where(client)}: {_hide(str(error), client)}") from None
+            data = await lane.ask(body, seconds)
+            answered = True
+            return data
+        finally:
+            self._watch.ended(sign, now(), answered=answered)
 
     def _wire(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         named = {self._names.get(field, field): value for field, value in fields.items()}
-        return {field: value for field, value in named.items() if field}
+        return {"model": self.model, **{field: value for field, value in named.items() if field}}
 
     def _rename(self, refused: Refused) -> None:
         """Call a field by its other name from now on, or leave it out, unless another request has just done so."""
@@ -137,27 +166,36 @@ class Endpoint:
             instead = f"sending {self._names[field]}" if self._names[field] else "leaving it out"
             LOG.warning("%s refuses %s (%s): %s from now on.", self.model, refused.field, refused, instead)
 
-    def _open(self) -> tuple[openai.AsyncOpenAI, bool]:
-        """A client for the running loop, and whether it is ours to close."""
-        import openai
+    def _forget_requests(self) -> None:
+        """Nothing is on its way, whatever a parent had when it was forked; what was learnt stays."""
+        self._watch.forget_requests()
+        for replica in self.replicas:
+            replica.waiting = replica.outstanding = 0
 
-        timeout = openai.Timeout(self.timeout, connect=min(self.timeout, CONNECT))
-        if self.client is None:
-            ours = openai.AsyncOpenAI(base_url=self.base_url, api_key=self._key, timeout=timeout, max_retries=0)
-            return ours, True
-        if type(getattr(self.client, "_client", None)).__name__ != "AsyncHttpxClientWrapper":
-            return self.client.with_options(timeout=timeout, max_retries=0), False
-        # A pool that the user's loop has open connections in would fail in ours, so the copy gets a pool of its own.
-        pool = openai.DefaultAsyncHttpxClient(timeout=timeout)
-        return self.client.with_options(timeout=timeout, max_retries=0, http_client=pool), True
+    def _open(self) -> _Line:
+        """The connections for the running loop."""
+        slots = asyncio.Semaphore(self.max_concurrency)
+        if self.client is not None:
+            carrier = copied(self.client, self.timeout)
+            lane = self._lane(self.replicas[0], carrier, str(self.client.base_url), str(self.client.api_key))
+            return _Line([lane], slots, [carrier.close])
+        if not self._addresses:
+            self._addresses = {replica: address(replica.base_url, self._key) for replica in self.replicas}
+        carried, closing = carriers(list(self._addresses.values()), self.timeout)
+        pairs = zip(self._addresses.items(), carried, strict=True)
+        lanes = [self._lane(replica, carrier, to.base_url, self._key) for (replica, to), carrier in pairs]
+        return _Line(lanes, slots, closing)
 
-    def _where(self, client: openai.AsyncOpenAI) -> str:
-        return f"{self.model!r} at {without_credentials(str(client.base_url))}"
+    def _lane(self, replica: Replica, carrier: Carrier, base_url: str, key: str) -> Lane:
+        return Lane(replica, carrier, self.budget, address=base_url, where=self._where(base_url), secret=key)
 
-    def _gave_up(self, client: openai.AsyncOpenAI, faults: Counter[str]) -> str:
+    def _where(self, *addresses: str) -> str:
+        return f"{self.model!r} at {', '.join(map(without_credentials, addresses))}"
+
+    def _gave_up(self, faults: Counter[str]) -> str:
         """The most frequent reason first: it is what `JudgeOutage` counts by."""
         reasons = ", ".join(f"{reason} x{count}" for reason, count in faults.most_common())
-        return f"{faults.most_common(1)[0][0]}: no answer of {self._where(client)} in {faults.total()} attempts ({reasons})"
+        return f"{faults.most_common(1)[0][0]}: no answer of {self.where()} in {faults.total()} attempts ({reasons})"
 
 
 def without_credentials(url: str) -> str:
@@ -174,14 +212,7 @@ def _here() -> tuple[int, asyncio.AbstractEventLoop]:
     return os.getpid(), asyncio.get_running_loop()
 
 
-def _back_off(attempt: int) -> float:
-    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 30)) * _jitter.uniform(0.5, 1.0)
-
-
-def _hide(body: Any, client: openai.AsyncOpenAI) -> Any:
-    """An error object without the key, which some servers repeat in it."""
-    if isinstance(body, str):
-        return body.replace(client.api_key, "***") if client.api_key else body
-    if isinstance(body, dict):
-        return {name: _hide(value, client) for name, value in body.items()}
-    return [_hide(value, client) for value in body] if isinstance(body, list) else body
+def _back_off(attempt: int, line: _Line) -> float:
+    ailing = all(lane.replica.ailing for lane in line.lanes)
+    longest = LONGEST_WAIT if ailing else WAIT_WHERE_OTHERS_ARE_ANSWERED
+    return min(longest, FIRST_WAIT * 2.0 ** min(attempt - 1, 30)) * _jitter.uniform(0.5, 1.0)

@@ -18,6 +18,7 @@ from grmrewards.errors import ContextOverflow, FatalJudgeError, ParseError
 LONGEST_RETRY_AFTER = 86_400.0  # a header that asks for more than a day is a broken clock
 QUOTA = {"insufficient_quota", "billing_hard_limit_reached"}  # "quota" in a text alone may be a limit a minute (Gemini)
 FILTERED = {"content_filter", "content_policy_violation", "invalid_prompt"}  # one prompt's fault, not the set-up's
+TOO_MANY = "HTTP 429"  # the one fault that says nothing about the server's health, and all about its pace
 OPTIONAL = ("max_completion_tokens", "max_tokens", "temperature", "seed", "n")  # can be renamed or left out
 _OVERFLOW = re.compile(
     r"context[ _](?:length|size|window)|maximum (?:model|allowed) length|(?:prompt|input) is too long"

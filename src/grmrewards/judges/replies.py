@@ -56,18 +56,24 @@ def _block(part: Part) -> dict[str, Any]:
 # From the server: answers
 
 
-def completion(raw: bytes) -> dict[str, Any]:
-    """The answer as a dict with at least one choice that has a message. Raises `Again` for anything else."""
+def parsed(raw: bytes) -> Any:
+    """What the JSON says; None for anything else, be it HTML or cut off."""
     try:
-        data = json.loads(raw)
+        return json.loads(raw)
     except (ValueError, RecursionError):
-        raise Again("no JSON in the answer (base_url mostly ends in /v1)") from None
+        return None
+
+
+def completion(data: Any) -> dict[str, Any]:
+    """The answer as a dict with at least one choice that has a message. Raises `Again` for anything else."""
+    if data is None:
+        raise Again("no JSON in the answer (base_url mostly ends in /v1)")
     choices = data.get("choices") if isinstance(data, dict) else None
     if not isinstance(choices, list) or not choices:
         raise Again("no choices in the answer")
     if not all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices):
         raise Again("a choice without a message")
-    return {**data, "choices": choices}
+    return dict(data)
 
 
 def replies(data: Mapping[str, Any]) -> list[Reply]:
@@ -112,6 +118,12 @@ def _token_logprobs(choice: Mapping[str, Any]) -> Iterator[TokenLogprob]:
 # From the server: labels
 
 
+def has_logprobs(data: Mapping[str, Any]) -> bool:
+    """Whether an answer has log-probabilities, or need not have them, since it was filtered."""
+    choice = data["choices"][0]
+    return _positions(choice) is not None or choice.get("finish_reason") == "content_filter"
+
+
 def label_logprobs(data: Mapping[str, Any], labels: Sequence[str], *, where: str) -> list[float]:
     """For each label the logarithm of its probability as the first token, over all ways to write it ("A", " A", "▁A").
 
@@ -120,7 +132,7 @@ def label_logprobs(data: Mapping[str, Any], labels: Sequence[str], *, where: str
     """
     choice = data["choices"][0]
     positions = _positions(choice)
-    if positions is None and choice.get("finish_reason") != "content_filter":
+    if not has_logprobs(data):
         raise FatalJudgeError(
             f"{where} answers without log-probabilities, which this reward needs. vLLM, SGLang, llama.cpp and OpenAI's "
             "models without reasoning give them; `transformers serve` does not. Use one of those, a TransformersJudge, "
