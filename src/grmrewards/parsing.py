@@ -10,6 +10,7 @@ Three rules hold for all of them (`hostile_inputs` B2, 1-22):
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ def tagged_score(reply: Reply, tag: str, *, low: float, high: float) -> float:
     7.5
     """
     text = verdict_segment(reply)
-    tags = list(re.finditer(f"<(/?){re.escape(tag)}>", text, re.IGNORECASE | re.ASCII))
+    tags = list(_either_end_of(tag).finditer(text))
     opened = max((i for i, found in enumerate(tags) if not found[1]), default=None)
     if opened is None:
         raise ParseError(f"no <{tag}> in the answer, which ends: {text[-80:]!r}")
@@ -65,6 +66,11 @@ def tagged_score(reply: Reply, tag: str, *, low: float, high: float) -> float:
     start, end = tags[opened], tags[opened + 1]
     _check_cut_off(reply, text[end.end() :])
     return _score(_unwrap(text[start.end() : end.start()]), low=low, high=high)
+
+
+@functools.cache
+def _either_end_of(tag: str) -> re.Pattern[str]:
+    return re.compile(f"<(/?){re.escape(tag)}>", re.IGNORECASE | re.ASCII)
 
 
 def principles_text(reply: Reply) -> str:

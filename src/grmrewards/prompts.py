@@ -90,9 +90,9 @@ class Template:
             if not piece.name or value is None:
                 return piece.text
             if isinstance(value, str):
-                return guard.sub(_break, value)
+                return _guarded(guard, value)
             return "".join(
-                RESPONSE_HEAD.format(i=i) + guard.sub(_break, response) + RESPONSE_TAIL.format(i=i)
+                RESPONSE_HEAD.format(i=i) + _guarded(guard, response) + RESPONSE_TAIL.format(i=i)
                 for i, response in enumerate(value, 1)
             )
 
@@ -163,6 +163,12 @@ def _braced(names: Sequence[str]) -> str:
 
 def _break(match: re.Match[str]) -> str:
     return match[0] + "\\"
+
+
+@functools.lru_cache(maxsize=1024)
+def _guarded(guard: re.Pattern[str], text: str) -> str:
+    """`text` made harmless. A question stands in the prompts of its whole group, a response on every ballot."""
+    return guard.sub(_break, text)
 
 
 @functools.lru_cache(maxsize=64)
