@@ -18,6 +18,7 @@ from grmrewards.rollouts import group_of
 from grmrewards.runner import Blocked, run, together
 from grmrewards.types import CALL, Call, Group, Judge
 
+HEADROOM = 0.3  # seconds before the deadline at which judging ends, so that the call has returned by then
 GRACE = 1.0  # seconds beyond the deadline in which a family may hand in what it has
 ENDPOINT_DEADLINE = 600.0  # seconds
 ROWS_AT_ONCE = 4096  # whose groups are judged at once
@@ -68,7 +69,7 @@ def seconds_of_a_call(deadline: float | None, judges: Sequence[Judge]) -> float 
 async def judge_batch(batch: Batch, score: Score, *, judges: Sequence[Judge], seconds: float | None, name: str) -> None:
     """Fill `batch.scores`. An error that is no `JudgeError` cancels the other groups and is raised."""
     now = asyncio.get_running_loop().time()
-    batch.call.deadline = None if seconds is None else now + seconds
+    batch.call.deadline = None if seconds is None else now + seconds - min(HEADROOM, 0.1 * seconds)
     CALL.set(batch.call)
     silent = True if ranks.rank() else None  # None: only where nobody sees it
     async with AsyncExitStack() as stack:
