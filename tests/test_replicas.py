@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from aiohttp import web
 from grmrewards import ConfigError, FatalJudgeError, IRPMReward, JudgeOutage, Message, OpenAIJudge
 from grmrewards.judges import endpoint
 from grmrewards.judges.replica import LONGEST_OUT, Replica
+from grmrewards.runner import run
 from grmrewards.types import CALL, Call
 from servers import Server, choice, completes, fails, hangs, in_turn, resets, says
 
@@ -244,13 +246,6 @@ def test_nothing_is_left_behind(servers: list[Server], ends: str) -> None:
     judge = unprobed("judge", base_url=server.url.replace("127.0.0.1", "localhost"))
     many(judge, 16)
 
-    def open_now() -> tuple[int, set[str]]:
-        assert server.connections() == 0
-        for thread in threading.enumerate():
-            if thread.name.startswith("grmrewards-names"):
-                thread.join(5.0)  # it was told to end, and takes its moment
-        return len(os.listdir("/proc/self/fd")), {thread.name for thread in threading.enumerate()}
-
     async def call() -> set[asyncio.Task[Any]]:
         loop = asyncio.get_running_loop()
         CALL.set(Call(deadline=loop.time() + 0.3))
@@ -260,10 +255,47 @@ def test_nothing_is_left_behind(servers: list[Server], ends: str) -> None:
         await asyncio.wait([asking])
         return asyncio.all_tasks() - {asyncio.current_task()}
 
-    before = open_now()
+    before = left_open(server)
     server.script = lambda body: answer()
     assert asyncio.run(call()) == set()
-    assert open_now() == before
+    assert left_open(server) == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread on this system")
+def test_ctrl_c_leaves_nothing_behind(servers: list[Server], request: pytest.FixtureRequest) -> None:
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with none
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, earlier))
+    server, main = servers[0], threading.main_thread().ident
+    reward = IRPMReward(unprobed("judge", base_url=server.url.replace("127.0.0.1", "localhost")))
+    batch = {"prompts": ["Q"] * 16, "completions": [f"answer {i}" for i in range(16)]}
+    server.script = lambda body: says("<score>8</score>")
+    assert reward(**batch) == [0.8] * 16
+    before = left_open(server)
+
+    def interrupted(body: Any) -> Any:
+        signal.pthread_kill(main, signal.SIGINT)
+        return hangs
+
+    server.script = in_turn(lambda: interrupted(None), *[lambda: hangs] * 15)
+    with pytest.raises(KeyboardInterrupt):
+        reward(**batch)
+    assert left_open(server) == before
+    assert run(tasks()) == 1  # the one that counts
+    server.script = lambda body: says("<score>6</score>")
+    assert reward(**batch) == [0.6] * 16
+
+
+async def tasks() -> int:
+    return len(asyncio.all_tasks())
+
+
+def left_open(server: Server) -> tuple[int, set[str]]:
+    """File handles and threads of this process, which has no connection to the server."""
+    assert server.connections() == 0
+    for thread in threading.enumerate():
+        if thread.name.startswith("grmrewards-names"):
+            thread.join(5.0)  # it was told to end, and takes its moment
+    return len(os.listdir("/proc/self/fd")), {thread.name for thread in threading.enumerate()}
 
 
 def test_an_outage_says_what_happened_and_how_often(servers: list[Server]) -> None:

@@ -165,7 +165,7 @@ def _break(match: re.Match[str]) -> str:
     return match[0] + "\\"
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)  # long responses must not pile up
 def _guarded(guard: re.Pattern[str], text: str) -> str:
     """`text` made harmless. A question stands in the prompts of its whole group, a response on every ballot."""
     return guard.sub(_break, text)

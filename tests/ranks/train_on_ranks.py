@@ -18,6 +18,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 
 import cpu_loss  # noqa: E402 - found by the line above, as this file is run as a script
 import rule  # noqa: E402
+import trainers  # noqa: E402
 
 import tiny  # noqa: E402
 
@@ -102,23 +103,7 @@ def calls(judged):
 
 
 def settings(config, folder, **changes):
-    usual = {
-        "output_dir": str(folder),
-        "num_generations": G,
-        "max_completion_length": 8,
-        "max_steps": 2,
-        "gradient_accumulation_steps": 1,  # two in Unsloth, which would leave no group split
-        "logging_steps": 1,
-        "report_to": [],
-        "use_cpu": True,
-        "bf16": False,
-        "optim": "adamw_torch",  # Unsloth's default needs bitsandbytes
-        "save_strategy": "no",
-        "gradient_checkpointing": False,
-        "disable_tqdm": True,
-        "ddp_timeout": 60,
-        "seed": 0,
-    }
+    usual = {**trainers.SHORT, "output_dir": str(folder), "max_steps": 2, "ddp_timeout": 60}
     known = {field.name for field in dataclasses.fields(config)}
     return config(**{name: value for name, value in usual.items() if name in known} | changes)
 

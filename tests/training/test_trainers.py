@@ -22,6 +22,7 @@ trl = pytest.importorskip("trl", reason="needs the extra `trl`")
 
 import cpu_loss  # noqa: E402
 import rule  # noqa: E402
+import trainers  # noqa: E402
 
 import tiny  # noqa: E402
 from grmrewards import record  # noqa: E402
@@ -62,23 +63,11 @@ def part(module, name):
 def settings(config, folder, **changes):
     """A config for a short run on a CPU, with what this trainer has of the usual options."""
     usual = {
+        **trainers.SHORT,
         "output_dir": str(folder),
         "per_device_train_batch_size": 4 * GROUP_SIZE,
-        "num_generations": GROUP_SIZE,
-        "max_completion_length": 8,
         "max_steps": 2,
-        "gradient_accumulation_steps": 1,  # two in Unsloth
-        "logging_steps": 1,
-        "report_to": [],
-        "use_cpu": True,
-        "bf16": False,
-        "fp16": False,
-        "optim": "adamw_torch",
-        "save_strategy": "no",
-        "gradient_checkpointing": False,
         "shuffle_dataset": False,
-        "disable_tqdm": True,
-        "seed": 0,
     }
     known = {field.name for field in dataclasses.fields(config)}
     return config(**{**{name: value for name, value in usual.items() if name in known}, **changes})

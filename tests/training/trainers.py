@@ -8,6 +8,21 @@ import cpu_loss
 import tiny
 
 GROUP_SIZE = 4
+SHORT = {  # a short run on a CPU
+    "num_generations": GROUP_SIZE,
+    "max_completion_length": 8,
+    "gradient_accumulation_steps": 1,  # two in Unsloth
+    "logging_steps": 1,
+    "report_to": [],
+    "use_cpu": True,
+    "bf16": False,
+    "fp16": False,
+    "optim": "adamw_torch",  # Unsloth's default needs bitsandbytes
+    "save_strategy": "no",
+    "gradient_checkpointing": False,
+    "disable_tqdm": True,
+    "seed": 0,
+}
 
 
 def takes(option):
@@ -27,23 +42,7 @@ def trainer(rewards, rows, *, eval_rows=None, peft_config=None, embedding_scale=
     torch.set_num_threads(1)
     model, tokenizer = tiny.model_and_tokenizer()
     model.model.embed_tokens.weight.data.mul_(embedding_scale)
-    settings = {
-        "output_dir": tempfile.mkdtemp(),
-        "per_device_train_batch_size": GROUP_SIZE,
-        "num_generations": GROUP_SIZE,
-        "max_completion_length": 8,
-        "gradient_accumulation_steps": 1,  # two in Unsloth
-        "logging_steps": 1,
-        "report_to": [],
-        "use_cpu": True,
-        "bf16": False,
-        "fp16": False,
-        "optim": "adamw_torch",
-        "save_strategy": "no",
-        "gradient_checkpointing": False,
-        "disable_tqdm": True,
-        "seed": 0,
-    }
+    settings = {**SHORT, "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": GROUP_SIZE}
     return GRPOTrainer(
         model=model,
         reward_funcs=list(rewards),  # TRL changes the list that it is given

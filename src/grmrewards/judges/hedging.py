@@ -16,10 +16,7 @@ from grmrewards.judges.faults import Again
 
 T = TypeVar("T")
 LEAST_LATE = 0.2  # seconds; below it a copy costs more than the wait
-FACTOR, MOST_FACTOR = (
-    1.25,
-    8.0,
-)  # on what is usual: more while the first request wins nevertheless, less while copies do
+FACTOR, MOST_FACTOR = 1.25, 8.0  # on what is usual: more while the first wins nevertheless, less while copies do
 KNOWN = 8  # answers without which nothing is usual
 FRESH = 0.02  # seconds for which what is usual is not computed again
 LOOK = 0.05  # seconds between looks at a request, at least

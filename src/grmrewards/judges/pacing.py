@@ -14,9 +14,8 @@ LEAST = 0.5  # never slower: a server that refuses everything is asked every two
 CLIMB = 1.05  # a second, while the rate is measured and refusals are recent
 QUIET = 5.0  # seconds without a refusal after which the limit may have been lifted: the rate doubles twice a second
 ENOUGH = 8  # granted requests between two refusals that make a measurement
-ROUNDED_UP = (
-    1.0  # a Retry-After of no more is mostly a fraction of a second: it holds for the request that got it alone
-)
+# A Retry-After of no more is mostly a fraction of a second: it holds for the request that got it alone.
+ROUNDED_UP = 1.0
 LONGEST_PAUSE = 60.0  # seconds for which a single Retry-After may stop the requests of all
 
 

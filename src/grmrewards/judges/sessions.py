@@ -9,9 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-KEPT = (
-    4.0  # seconds that an idle connection is kept: vLLM's server closes it after five, maybe with a request on its way
-)
+# Seconds that an idle connection is kept: vLLM's server closes it after five, maybe with a request on its way.
+KEPT = 4.0
 NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
 
