@@ -15,6 +15,8 @@ FILES = {".".join(("grmrewards", *path.relative_to(ROOT).with_suffix("").parts))
 FILES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 GROUND = {"errors", "types"}
 PURE = {"texts", "rollouts", "ranks", "prompts", "parsing", "scoring", "principles", "record", "arguments"}
+PURE |= {"neutral", "folding", "tries"}  # how texts are made harmless
+PURE |= {"entries", "keys", "naming"}
 ONLY = {  # what these may import; what stands between them and `reward` is bound by the tests below
     "errors": set(),
     "types": {"errors"},

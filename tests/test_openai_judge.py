@@ -657,7 +657,8 @@ def test_no_secret_is_shown(server: Server) -> None:
         assert "hidden" not in text
 
 
-def test_a_pickle_carries_the_arguments_and_no_connection(server: Server) -> None:
+def test_a_pickle_carries_the_arguments_and_no_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_THIS_JUDGE", KEY)
     judge = judge_at(server, temperature=0.5, max_tokens=9, max_concurrency=2, timeout=3, extra_body={"top_k": 1})
 
     async def while_open() -> bytes:

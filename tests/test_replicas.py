@@ -197,13 +197,13 @@ def test_an_azure_client_keeps_its_paths_and_asks_its_provider_for_each_request(
     assert [headers["Authorization"] for headers in server.headers] == ["Bearer one", "Bearer two"]
 
 
-def test_the_error_of_a_client_of_ones_own_is_the_cause(servers: list[Server]) -> None:
+def test_the_error_of_a_client_of_ones_own_is_told_and_not_carried_along(servers: list[Server]) -> None:
     server = servers[0]
-    server.script = lambda body: fails(403)
+    server.script = lambda body: fails(403, message="not from here")
     client = openai.AsyncOpenAI(base_url=server.url, api_key="k")
-    with pytest.raises(FatalJudgeError) as raised:
+    with pytest.raises(FatalJudgeError, match=r"HTTP 403.*not from here") as raised:
         asyncio.run(unprobed("judge", client=client).generate(ASK))
-    assert isinstance(raised.value.__cause__, openai.PermissionDeniedError)
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None), "it holds the request with its headers"
 
 
 def test_headers_of_the_environment_are_sent(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,15 @@
 """The library's event loop: whoever waits may be interrupted at any moment, and nothing is left running."""
 
 import asyncio
+import os
+import signal
 import threading
+import time
 
 import pytest
 
 from grmrewards import runner
+from grmrewards.judging import Progress
 
 
 class _Interrupting:
@@ -84,3 +88,59 @@ def test_a_thread_that_does_not_come_back_is_left_behind_and_its_work_cancelled_
     assert runner.run(answer(), limit=5) == 7
     release.set()
     assert cancelled.wait(5)
+
+
+def test_ctrl_c_ends_the_wait_for_a_thread_that_does_not_come_back(monkeypatch):
+    release = threading.Event()
+
+    async def hold():
+        release.wait()
+
+    async def answer():
+        return 7
+
+    waits = []
+
+    def interrupted(ended, limit=None):
+        waits.append(limit)
+        if len(waits) == 1:
+            raise KeyboardInterrupt
+        return wait(ended, min(limit or 5, 0.05) if len(waits) == 2 else limit)
+
+    wait = runner._wait
+    monkeypatch.setattr(runner, "_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(hold())
+    assert waits == [None, runner.PARTING]
+    assert runner.run(answer(), limit=5) == 7
+    release.set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("holder", ["the copy", "a thread of the parent"])
+def test_a_killed_copy_leaves_no_lock_behind(holder):
+    """tqdm's own lock is shared with forked copies: one that was killed in it once left a training waiting for ever."""
+    read, write = os.pipe()
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with Progress.get_lock():
+            held.set()
+            done.wait(5)
+
+    if holder != "the copy":
+        threading.Thread(target=hold).start()
+        held.wait(5)
+    pid = os.fork()
+    if not pid:
+        with Progress.get_lock():  # which a thread that the copy does not have may hold
+            os.write(write, b"x")
+            time.sleep(10)
+        os._exit(0)
+    assert os.read(read, 1) == b"x"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    done.set()
+    with Progress(total=1, disable=True) as bar:
+        bar.update()

@@ -11,7 +11,7 @@ import functools
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from grmrewards.errors import ContextOverflow, JudgeError, ParseError, TransportError
 from grmrewards.types import CALL, Call, Judge, Message, Reply, Vote
@@ -20,7 +20,18 @@ T = TypeVar("T")
 REASK_TEMPERATURE = 0.7  # a greedy judge would only repeat itself
 REASKS = 8  # where three answers in ten cannot be read, one in 50,000 questions is lost
 SURE_REASKS = 2  # the first are always made; the others only while most answers of the call can be read
+SEED_STEP = 10_007  # between rounds: judges count a seed up by one a vote, and no vote shall be another's copy
 SLACK = 0.1  # seconds beyond the deadline in which a judge may say itself what went wrong
+
+
+class Keep(Protocol):
+    """Is told of votes as soon as they are known."""
+
+    def __call__(self, votes: Sequence[Vote[Any]], *, round_: int = 0) -> None: ...
+
+
+def _forget(votes: Sequence[Vote[Any]], *, round_: int = 0) -> None:
+    """Where nothing is recorded."""
 
 
 async def ask(
@@ -33,43 +44,83 @@ async def ask(
     max_tokens: int | None = None,
     seed: int = 0,
     reasks: int = REASKS,
+    known: Sequence[tuple[int, Reply]] = (),
+    keep: Keep = _forget,
 ) -> list[Vote[T]]:
-    """`n` votes: the usable ones first, then the lost ones with their reasons."""
+    """`n` votes: the usable ones first, then the lost ones with their reasons.
+
+    `known` are answers that were paid for in an earlier run, each with the round in which it was asked for: asking goes
+    on where that run ended. `keep` is told of each round's votes as soon as they are known.
+    """
     call = CALL.get() or Call()
-    usable: list[Vote[T]] = []
-    lost: list[Vote[T]] = []
-    for round_ in range(1 + reasks):
+    votes = [_read(call, reply, read) for _, reply in known]
+    usable = [vote for vote in votes if not vote.error][:n]
+    lost = [vote for vote in votes if vote.error][len(usable) - n :] if len(usable) < n else []
+    for round_ in range(1 + max((round_ for round_, _ in known), default=-1), 1 + reasks):
         wanted = n - len(usable)
-        hotter = temperature if not round_ or temperature is None else max(temperature, REASK_TEMPERATURE)
-        sampling = {"n": wanted, "temperature": hotter, "max_tokens": max_tokens}
-        sampling["seed"] = None if hotter == 0 else seed + round_
+        if not wanted or (lost and not _worth_asking(call, round_ - 1)):
+            break
+        sampling = _sampling(temperature, seed, round_, again=bool(lost))
         try:
-            replies = await _within(call, judge.generate(messages, **_accepted(judge.generate, sampling)))
+            replies = await _generate(call, judge, messages, {"n": wanted, "max_tokens": max_tokens, **sampling})
         except JudgeError as error:
             lost = [_lost(error)] * wanted
+            keep(lost, round_=round_)
             break
         votes = [_read(call, reply, read) for reply in replies[:wanted]]
+        keep(votes, round_=round_)
         votes += [_lost(ParseError("the judge gave fewer answers than were asked for"))] * (wanted - len(votes))
         usable += [vote for vote in votes if not vote.error]
         lost = [vote for vote in votes if vote.error]
-        if not lost or not _worth_asking(call, round_):
-            break
     call.failures.update(vote.error.partition(":")[0] for vote in lost)
     return usable + lost
 
 
-async def choose(judge: Judge, messages: Sequence[Message], choices: Sequence[str]) -> Vote[tuple[float, ...]]:
-    """One vote whose value is the log-probability of each choice, summed over its tokens."""
+def _sampling(temperature: float | None, seed: int, round_: int, *, again: bool) -> dict[str, Any]:
+    """How to sample in a round. Asking again for what could not be read is hotter, and every round has other seeds."""
+    hotter = max(temperature, REASK_TEMPERATURE) if again and temperature is not None else temperature
+    return {"temperature": hotter, "seed": None if hotter == 0 else (seed + round_ * SEED_STEP) % 2**31}
+
+
+async def _generate(call: Call, judge: Judge, messages: Sequence[Message], sampling: dict[str, Any]) -> Sequence[Reply]:
+    replies = await _within(call, judge.generate(messages, **_accepted(judge.generate, sampling)))
+    call.prompt_tokens += sum(reply.prompt_tokens for reply in replies)
+    call.completion_tokens += sum(reply.completion_tokens for reply in replies)
+    return replies
+
+
+async def choose(
+    judge: Judge,
+    messages: Sequence[Message],
+    choices: Sequence[str],
+    *,
+    known: Vote[tuple[float, ...]] | None = None,
+    keep: Keep = _forget,
+) -> Vote[tuple[float, ...]]:
+    """One vote whose value is the log-probability of each choice, summed over its tokens; `known` if that is one."""
     call = CALL.get() or Call()
+    vote = known if known is not None else await _chosen(call, judge, messages, choices)
+    if known is None:
+        keep([vote])
+    if vote.value is None:
+        call.failures[vote.error.partition(":")[0]] += 1
+    else:
+        call.label_masses.append(math.fsum(math.exp(min(v, 0.0)) for v in vote.value))
+    return vote
+
+
+async def _chosen(
+    call: Call, judge: Judge, messages: Sequence[Message], choices: Sequence[str]
+) -> Vote[tuple[float, ...]]:
     for round_ in range(1 + REASKS):
         try:
             value = await _choose_once(call, judge, messages, choices)
             break
+        except ParseError as error:
+            if not _worth_asking(call, round_):
+                return Vote(None, Reply(""), str(error))  # it did answer
         except JudgeError as error:
-            vote: Vote[tuple[float, ...]] = _lost(error)
-            if not isinstance(error, ParseError) or not _worth_asking(call, round_):
-                call.failures[vote.error.partition(":")[0]] += 1
-                return vote
+            return _lost(error)
     return Vote(value, Reply(", ".join(f"log p({c}) = {v:.3f}" for c, v in zip(choices, value, strict=True))))
 
 
@@ -86,7 +137,6 @@ async def _choose_once(
         call.counts["unusable"] += 1
         raise
     call.counts["usable"] += 1
-    call.label_masses.append(math.fsum(math.exp(min(v, 0.0)) for v in value))
     return value
 
 
@@ -115,8 +165,6 @@ async def _within(call: Call, answer: Awaitable[T]) -> T:
 
 
 def _read(call: Call, reply: Reply, read: Callable[[Reply], T]) -> Vote[T]:
-    call.prompt_tokens += reply.prompt_tokens
-    call.completion_tokens += reply.completion_tokens
     try:
         value = read(reply)
     except ParseError as error:

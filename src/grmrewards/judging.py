@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, SupportsFloat
 
@@ -27,8 +29,23 @@ PATIENCE = 10.0  # seconds beyond the deadline in which a judge that does not wa
 Score = Callable[[Group], Awaitable[Sequence[float | None]]]
 
 
-class _Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
+class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
+    """A progress bar.
+
+    Its lock is of this process alone. That of tqdm is shared with forked copies, and if one of them is killed while it
+    holds it, every bar of the others waits for ever.
+    """
+
     monitor_interval = 0  # no thread of its own
+    _lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    Progress._lock = threading.RLock()  # a thread that the copy does not have may hold the other
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def judge(batch: Batch, score: Score, *, judges: Sequence[Judge], deadline: float | None, name: str) -> Batch:
@@ -72,11 +89,8 @@ async def judge_batch(batch: Batch, score: Score, *, judges: Sequence[Judge], se
     batch.call.deadline = None if seconds is None else now + seconds - min(HEADROOM, 0.1 * seconds)
     CALL.set(batch.call)
     silent = True if ranks.rank() else None  # None: only where nobody sees it
-    async with AsyncExitStack() as stack:
-        for judge in judges:
-            if isinstance(judge, AbstractAsyncContextManager):
-                await stack.enter_async_context(judge)
-        with _Progress(total=len(batch.groups), desc=name, unit="group", delay=5, leave=False, disable=silent) as bar:
+    async with entered(judges):
+        with Progress(total=len(batch.groups), desc=name, unit="group", delay=5, leave=False, disable=silent) as bar:
 
             async def one(group: list[int]) -> None:
                 await _judge_group(batch, [i for i in group if batch.rows[i].response], score)
@@ -84,6 +98,16 @@ async def judge_batch(batch: Batch, score: Score, *, judges: Sequence[Judge], se
 
             left = iter(batch.groups)
             await together(_each(one, left) for _ in range(_width(batch.groups)))
+
+
+@asynccontextmanager
+async def entered(judges: Sequence[Judge]) -> AsyncIterator[None]:
+    """Within it, judges have their connections and workers."""
+    async with AsyncExitStack() as stack:
+        for judge in judges:
+            if isinstance(judge, AbstractAsyncContextManager):
+                await stack.enter_async_context(judge)
+        yield
 
 
 def _width(groups: Sequence[list[int]]) -> int:

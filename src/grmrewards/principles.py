@@ -1,35 +1,27 @@
 """The principle cache: what a judge wrote for a prompt is written once, and all that ask get the same text.
 
-In memory for the life of the reward; with a folder, also one JSON file a key, shared by processes and runs. A file is
-written beside its place and linked into it, so it is whole or absent, and the first writer wins: everyone returns the
-winner's text. Only principles that could be read are ever stored.
+In memory for the life of the reward; with a folder also on disk, one JSON file a key (`entries`), shared by processes and
+runs. Only principles that could be read are ever stored: a refusal, an empty or a cut-off text is not.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import os
-import tempfile
+import math
+import re
+import time
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from grmrewards import arguments
+from grmrewards.entries import Entries, Entry
+from grmrewards.errors import ConfigError
 
-VERSION = 1
-
-
-def cache_key(**parts: Any) -> str:
-    """A key that changes with anything that decides the principles: judge, template, sampling, question.
-
-    >>> cache_key(question="a") == cache_key(question="a"), cache_key(question="a") == cache_key(question="b")
-    (True, False)
-    """
-    canonical = json.dumps({"v": VERSION, **parts}, sort_keys=True, ensure_ascii=True, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+VERSION = 2
+_KEY = re.compile(r"\w{1,80}", re.ASCII)  # a key becomes a file's name: "../x" must not leave the folder
 
 
 class PrincipleCache:
@@ -38,24 +30,64 @@ class PrincipleCache:
     def __init__(self, folder: str | Path | None = None) -> None:
         arguments.path("cache_dir", folder)
         self.folder = None if folder is None else Path(folder)
-        self._memory: dict[str, str] = {}
+        self._entries = None if self.folder is None else Entries(self.folder, version=VERSION)
+        self._memory: dict[str, Entry] = {}
         self._new: dict[str, str] = {}
-        self._writing: dict[str, asyncio.Lock] = {}
+        self._writing: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Lock] = {}
+        self._since = -math.inf
         self._warned = False
 
-    async def get(self, key: str, write: Callable[[], Awaitable[str]]) -> str:
-        """The text of `key`, from `write` if nobody has it. Groups that ask at once wait for one call; errors pass through."""
+    @property
+    def refreshing(self) -> bool:
+        """Whether `refresh` was called: stored principles do not count, and recorded ones should not."""
+        return self._since > -math.inf
+
+    async def get(self, key: str, write: Callable[[], Awaitable[str]], **about: Any) -> str:
+        """The text of `key`, from `write` if nobody has it. Groups that ask at once wait for one call; errors pass through.
+
+        `about` is kept beside a new text, for people who read the file.
+        """
         if key in self._memory:
-            return self._memory[key]
+            return _text(self._memory[key])
+        at = (asyncio.get_running_loop(), key)
         try:
-            async with self._writing.setdefault(key, asyncio.Lock()):
+            async with self._writing.setdefault(at, asyncio.Lock()):
                 if key not in self._memory:
-                    stored = self._load(key)
-                    self._memory[key] = stored if stored is not None else self._store(key, await write())
-                    self._new[key] = self._memory[key]
+                    self._memory[key] = await self._stored_or_written(key, write, about)
+                    self._new[key] = _text(self._memory[key])
         finally:
-            self._writing.pop(key, None)  # a lock belongs to one event loop and must not outlive the call
-        return self._memory[key]
+            self._writing.pop(at, None)  # a lock must not outlive the call
+        return _text(self._memory[key])
+
+    def refresh(self) -> None:
+        """Forget what is known: each text is written anew when it is next asked for, and counts instead of the old one.
+
+        For the processes of one training, call it on all of them between two steps. A process that has the old text in
+        memory keeps it.
+        """
+        self._memory.clear()
+        self._since = time.time()
+
+    def export(self, path: str | Path) -> int:
+        """Write all entries to a file, one JSON line each, and return how many."""
+        known = {entry["key"]: entry for entry in self._entries.all() if _usable(entry)} if self._entries else {}
+        entries = {**known, **self._memory}
+        lines = [json.dumps({"key": key, **entry}) + "\n" for key, entry in sorted(entries.items())]
+        Path(path).write_text("".join(lines), encoding="utf-8")
+        return len(lines)
+
+    def import_(self, path: str | Path) -> int:
+        """Take over the entries of an exported file whose keys have none yet, and return how many those were.
+
+        Raises `ConfigError` for a line that is no entry; the file is read whole before anything is taken over.
+        """
+        taken = 0
+        for entry in list(_imported(path)):
+            stored, at = self._read(entry["key"])
+            if stored is None and entry["key"] not in self._memory:
+                self._memory[entry["key"]] = self._put(entry["key"], entry, at)
+                taken += 1
+        return taken
 
     def take_new(self) -> dict[str, str]:
         """What came into memory since this was last asked: what other processes do not have yet."""
@@ -64,56 +96,42 @@ class PrincipleCache:
 
     def put(self, known: Mapping[str, str]) -> None:
         """Keep what another process wrote, in memory."""
-        self._memory.update(known)
+        for key, text in known.items():
+            self._memory.setdefault(key, {"principles": text, "written": time.time()})
 
     def __len__(self) -> int:
         return len(self._memory)
 
-    def _path(self, key: str) -> Path | None:
-        return None if self.folder is None else self.folder / f"{key}.json"
+    async def _stored_or_written(
+        self, key: str, write: Callable[[], Awaitable[str]], about: Mapping[str, Any]
+    ) -> Entry:
+        stored, at = self._read(key)
+        if stored is not None and stored["written"] >= self._since:
+            return stored
+        text = await write()
+        return self._put(key, {"principles": text, "written": time.time(), **about}, at)
 
-    def _load(self, key: str) -> str | None:
-        """The stored text; None where there is no file, or one that is not ours."""
-        path = self._path(key)
-        if path is None:
-            return None
+    def _read(self, key: str) -> tuple[Entry | None, int]:
+        """What is stored for `key`, and where the next goes. A disk that fails has nothing, and is one warning."""
+        if self._entries is None:
+            return None, 0
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(entry, dict) or (entry.get("v"), entry.get("key")) != (VERSION, key):
-            return None
-        text = entry.get("principles")
-        return text if isinstance(text, str) and text.strip() else None
-
-    def _store(self, key: str, text: str) -> str:
-        """Write `text` unless another process was first, and return what is stored. A failing disk is one warning."""
-        path = self._path(key)
-        if path is None:
-            return text
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._put_if_absent(path, key, text)
+            entry, at = self._entries.read(key)
         except OSError as error:
-            self._warn_once(f"principles are kept in memory only: {path.parent} cannot be written ({error}).")
-            return text
-        return self._load(key) or text
+            self._warn_once(f"principles are kept in memory only: {self.folder} cannot be read ({error}).")
+            return None, -1
+        return (entry if entry and _usable(entry) else None), at
 
-    def _put_if_absent(self, path: Path, key: str, text: str) -> None:
-        """Put a whole file at `path` unless a readable one stands there."""
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    def _put(self, key: str, entry: Entry, at: int) -> Entry:
+        """Store `entry` unless another process was first, and return what is stored. A failing disk is one warning."""
+        if self._entries is None or at < 0:
+            return entry
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(json.dumps({"v": VERSION, "key": key, "principles": text}))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(beside, path)
-            except OSError:  # a file stands there, or the file system has no hard links
-                if self._load(key) is None:
-                    os.replace(beside, path)
-        finally:
-            Path(beside).unlink(missing_ok=True)
+            stored = self._entries.put(key, entry, at=at)
+        except OSError as error:
+            self._warn_once(f"principles are kept in memory only: {self.folder} cannot be written ({error}).")
+            return entry
+        return stored if _usable(stored) else entry
 
     def _warn_once(self, message: str) -> None:
         """One warning for each cache: each failure names another file, so Python would show them all."""
@@ -126,3 +144,28 @@ class PrincipleCache:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["folder"])  # type: ignore[misc]  # unpickling is a fresh start
+
+
+def _text(entry: Entry) -> str:
+    text: str = entry["principles"]
+    return text
+
+
+def _usable(entry: Entry) -> bool:
+    text, written = entry.get("principles"), entry.get("written")
+    return isinstance(text, str) and bool(text.strip()) and isinstance(written, (int, float))
+
+
+def _imported(path: str | Path) -> Iterator[Entry]:
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        key = entry.get("key") if isinstance(entry, dict) else None
+        if not isinstance(key, str) or not _KEY.fullmatch(key) or not _usable(entry):
+            raise ConfigError(
+                f"{path}, line {number}: {line[:80]!r} is no entry; allowed is what PrincipleCache.export writes, one "
+                'JSON object a line with "key", "principles" and "written".'
+            )
+        yield entry

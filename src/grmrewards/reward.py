@@ -7,17 +7,15 @@ judgement changes no preference.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from grmrewards import arguments, asking, ranks, reporting, rollouts, scoring, tally, texts
+from grmrewards import arguments, asking, keys, naming, ranks, reporting, rollouts, scoring, tally, texts
 from grmrewards.batch import JUDGING, Batch, Outcome
 from grmrewards.errors import JudgeOutage
+from grmrewards.journal import Journal
 from grmrewards.judging import judge
 from grmrewards.outage import FailureWindow
 from grmrewards.prompts import Template, warn_if_trained_with_another
@@ -46,6 +44,7 @@ class Reward:
         deadline: Seconds for one call. None: 600 for an endpoint, no limit for a local judge; on several processes half
             of the time that they wait for each other (`ddp_timeout`).
         log_path: A file that gets one JSON line for each judgement and each completion.
+        replay: Take finished judgements from that file instead of paying for them again, after a run that was killed.
         template: The prompt: a text, a path, or None for the family's own.
         seed: Decides orders and sampling, together with the content that is judged.
 
@@ -60,7 +59,6 @@ class Reward:
     marks: ClassVar[tuple[str, ...]] = ("question",)  # that its template must have
     if_there: ClassVar[tuple[str, ...]] = ()  # dataset columns that it reads where they are
     pointwise: bool = False  # whether a response's score is independent of its siblings
-    _names: ClassVar[weakref.WeakValueDictionary[str, Reward]] = weakref.WeakValueDictionary()
 
     def __init__(
         self,
@@ -79,6 +77,7 @@ class Reward:
         max_failures: float = 0.5,
         deadline: float | None = None,
         log_path: str | Path | None = None,
+        replay: bool = False,
         template: str | Path | None = None,
         seed: int = 0,
     ) -> None:
@@ -94,11 +93,12 @@ class Reward:
         self.on_failure = scoring.check_on_failure(on_failure)
         self.failures = FailureWindow(arguments.number("max_failures", max_failures, least=0.0, most=1.0))
         self.deadline = arguments.number("deadline", deadline, least=0.001, optional=True)
-        self.log_path = arguments.path("log_path", log_path)
+        self.log_path = log_path
+        self.journal = Journal(log_path, replay=replay)
         self.seed = arguments.whole("seed", seed, least=0)
         self.template = Template(self.family if template is None else template, required=self.marks)
         self.name = arguments.word("name", name) or self.family  # the same on all ranks, where numbers may differ
-        self.__name__ = self._unique(self.name)
+        self.__name__ = naming.unique(self.name, self)
         if template is None:
             warn_if_trained_with_another(str(getattr(judge, "model", "")))
 
@@ -152,12 +152,13 @@ class Reward:
         self, group: Group, *, template: Template | None = None, row: int = 0, **values: str | Sequence[str] | None
     ) -> list[Message]:
         """The prompt for the judge: `template` filled with the group's question, system message, reference and `values`."""
-        reference = texts.answer(group.columns[self.reference_column][row]) if self.reference_column else None
+        if self.reference_column and "reference" not in values:
+            values["reference"] = texts.answer(group.columns[self.reference_column][row])
         text = (template or self.template).fill(
             control_tokens=[token for judge in self.judges() for token in getattr(judge, "control_tokens", ())],
             question=texts.question(group.prompt),
             system=texts.system(group.prompt),
-            **{"reference": reference, **values},
+            **values,
         )
         return [Message("user", text)]
 
@@ -172,16 +173,18 @@ class Reward:
         max_tokens: int | None = None,
         about: Sequence[int] = (),
         kind: str = "critique",
+        fresh: bool = False,
     ) -> list[Vote[T]]:
         """`n` votes of the judge on one prompt: the usable ones first, then the lost ones with their reasons.
 
-        `read` turns a `Reply` into a value or raises `ParseError`; what it cannot use is asked for again. `about` gives
-        the responses of the group that the votes concern, `kind` what the texts are in log and record.
+        `read` turns a `Reply` into a value or raises `ParseError`; what it cannot use is asked for again. `about` gives the
+        group's responses that the votes concern, `kind` what the texts are in log and record. `fresh`: replay none.
         """
-        seed = self.content_seed(messages)
-        sampling: dict[str, Any] = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-        votes = await asking.ask(judge or self.judge, messages, read, **sampling)
-        reporting.record_votes(self.log_path, self.__name__, votes, messages, about, kind)
+        asked, seed = judge or self.judge, self.content_seed(messages)
+        sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+        judgement = await self.journal.judgement(self.__name__, asked, messages, about=about, kind=kind, **sampling)
+        sampling.update(n=n, known=() if fresh else judgement.replies(), keep=judgement.keep)
+        votes = await asking.ask(asked, messages, read, **sampling)
         for vote in votes:
             if vote.reply and not vote.error:
                 self.note(kind, about, vote.reply.text)
@@ -191,19 +194,19 @@ class Reward:
         self, messages: Sequence[Message], choices: Sequence[str], *, about: Sequence[int] = ()
     ) -> Vote[tuple[float, ...]]:
         """One vote whose value is the log-probability of each of `choices` as the judge's next words."""
-        vote = await asking.choose(self.judge, messages, choices)
-        reporting.record_votes(self.log_path, self.__name__, [vote], messages, about, "choice")
-        return vote
+        asked: dict[str, Any] = {"about": about, "kind": "choice", "choices": list(choices)}
+        judgement = await self.journal.judgement(self.__name__, self.judge, messages, **asked)
+        return await asking.choose(self.judge, messages, choices, known=judgement.choice(), keep=judgement.keep)
 
     def note(self, kind: str, about: Sequence[int], text: str) -> None:
         """Keep `text` with the responses `about` of the group being judged, for `log_extra` and the record."""
         if judging := JUDGING.get():
             for i in about:
-                judging.batch.notes.setdefault(kind, {}).setdefault(judging.rows[i], []).append(text)
+                judging.batch.notes.setdefault(kind, {}).setdefault(judging.rows[i], []).append(texts.clean(text))
 
     def content_seed(self, content: object) -> int:
         """A seed that depends on `seed` and on what is judged, never on the order or the process of the calls."""
-        return int.from_bytes(hashlib.sha256(f"{self.seed} {content!r}".encode()).digest()[:4], "big") >> 1
+        return keys.content_seed(self.seed, content)
 
     # Before and after judging
 
@@ -222,6 +225,7 @@ class Reward:
 
     def _judge_share(self, batch: Batch) -> Outcome:
         """Judge the groups that are this process's turn: all groups of one prompt are the same one's."""
+        self.journal.begin()
         groups = rollouts.by_prompt(batch.rows, batch.groups) if self.pointwise else batch.groups
         prompts = [texts.question(batch.rows[group[0]].prompt) for group in groups]
         part = batch.part([groups[k] for k in ranks.shares(prompts, ranks.world_size())[ranks.rank()]])
@@ -236,15 +240,8 @@ class Reward:
         rewards = scoring.rewards(
             batch.scores, batch.groups, self.score_range, self.scale, self.on_failure, self.min_spread
         )
-        reporting.record_completions(self.log_path, self.__name__, batch, rewards, own)
+        self.journal.completions(self.__name__, batch, rewards, own)
         top = scoring.rescale(self.score_range[1], self.scale, *self.score_range)
         figures = tally.metrics(batch, rewards, top=top, seconds=time.monotonic() - started)
         reporting.report(self.__name__, batch, figures, own, log_extra, log_metric)
         return [rewards[i] for i in own]
-
-    def _unique(self, name: str) -> str:
-        """`name`, with a number where a living reward has it: trainers merge the metrics of rewards of one name."""
-        numbered = (name if i == 1 else f"{name}_{i}" for i in itertools.count(1))
-        free = next(candidate for candidate in numbered if candidate not in self._names)
-        self._names[free] = self
-        return free

@@ -170,6 +170,11 @@ def group_of(rows: Sequence[Rollout], indices: Sequence[int]) -> Group:
     )
 
 
+def question_of(prompt: tuple[Message, ...], columns: Mapping[str, tuple[Any, ...]]) -> Group:
+    """A prompt to which there are no responses yet."""
+    return Group(prompt=prompt, responses=(), columns=_Columns(columns))
+
+
 def distinct(items: Sequence[Hashable]) -> tuple[list[int], list[int]]:
     """The index of each item's first occurrence, once each, and for every item its place in that list.
 

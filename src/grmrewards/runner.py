@@ -12,12 +12,14 @@ import os
 import threading
 import time
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from grmrewards.errors import ConfigError
 
 T = TypeVar("T")
 SPELL = 0.5  # seconds
+PARTING = 10.0  # seconds
 
 
 class Blocked(Exception):
@@ -42,9 +44,9 @@ def run(coroutine: Coroutine[Any, Any, T], *, limit: float | None = None) -> T:
     """The result of `coroutine`, run on the library's loop while the caller waits.
 
     Ctrl-C and any other exception in the waiting thread cancel it, and `run` returns only after it has ended: nothing is
-    left running. The exception is `Blocked`, after `limit` seconds: a thread that does not come back cannot be ended, so
-    it is left alone and the next call gets another loop. Raises `ConfigError` when called on the loop's own thread,
-    which would wait for itself.
+    left running. But a thread that does not come back cannot be ended: after `limit` seconds (`Blocked` is raised then),
+    or `PARTING` seconds after a Ctrl-C, it is left alone, and the next call gets another loop. Raises `ConfigError` when
+    called on the loop's own thread, which would wait for itself.
     """
     at = _loop()
     if threading.current_thread() is at.thread:
@@ -72,13 +74,19 @@ def run(coroutine: Coroutine[Any, Any, T], *, limit: float | None = None) -> T:
         in_time = _wait(ended, limit)
     except BaseException:
         at.loop.call_soon_threadsafe(stop)
-        _wait(ended)
+        if not _wait(ended, PARTING):
+            _leave(at)
         raise
     if not in_time:
         _leave(at)
         at.loop.call_soon_threadsafe(stop)  # in case the thread comes back
         raise Blocked
     return tasks[0].result()
+
+
+def start(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Run `coroutine` on the library's loop without waiting for it. It must end by itself, and raise nothing."""
+    return asyncio.run_coroutine_threadsafe(coroutine, _loop().loop)
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

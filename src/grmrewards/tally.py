@@ -32,6 +32,8 @@ def metrics(batch: Batch, rewards: Sequence[float | None], *, top: float, second
     correlation = length_correlation(rewards, [len(row.response) for row in batch.rows])
     if correlation is not None:
         figures["length_correlation"] = correlation
+    if call.counts["replayed"]:
+        figures["replayed"] = float(call.counts["replayed"])
     if call.counts["recomputed"]:
         figures["box_disagrees"] = call.counts["box_disagrees"] / call.counts["recomputed"]
     if call.label_masses:

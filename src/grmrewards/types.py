@@ -77,6 +77,12 @@ class Judge(Protocol):
     """A language model that judges: it samples text, and gives the log-probability of set continuations.
 
     Only keywords that differ from their default are passed, so a judge of one's own may take fewer.
+
+    A judge may also have `async def identity(self) -> str`: a text that names all that decides a judgement besides prompt
+    and sampling (the weights, the chat template, the settings), and no key. Caches and records are kept by it, so that a
+    judge that was trained on under the same name does not find what the old one said. It is called inside the entered
+    judge, at most once a call of a reward; it must be cheap when repeated, and may raise `JudgeError`. A judge without it
+    is known by its class and its attribute `model`.
     """
 
     async def generate(

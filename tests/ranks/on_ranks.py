@@ -195,6 +195,40 @@ def once(world, repeats):
     return {"asked": asked, "metrics": metrics, "columns": columns}
 
 
+def prefetched(world, repeats):
+    """For which prompts this rank wrote principles before a call and in it, and how many had some after it."""
+    written = []
+
+    def reply(messages):
+        if not shown(messages[0].content):
+            written.append(re.search(r"Question \d+", messages[0].content)[0])
+            return "Evaluation Principles:\n1. [Right] (Weight: 100%): it is right."
+        return by_quality(messages)
+
+    reward = IPGRMReward(ScriptedJudge(reply), group_size=G)
+    prompts, _ = batch([6] * world)
+    ready = reward.prefetch(prompts)
+    before = list(written)
+    return {"ready": ready, "before": before, "rewards": call(reward, [6] * world), "in_it": written[len(before) :]}
+
+
+def replayed(world, repeats):
+    """What a second run on the same record asks its judge, and gives."""
+    asked = []
+
+    def reply(messages):
+        asked.append(messages[0].content)
+        return by_quality(messages)
+
+    for turn in range(2):
+        asked.clear()
+        reward = IRPMReward(
+            ScriptedJudge(reply), name=f"run {turn}", group_size=G, log_path=sys.argv[4] + ".replay", replay=True
+        )
+        rewards = call(reward, [6] * world)
+    return {"asked": len(asked), "rewards": rewards}
+
+
 def main(scenario, number, world, file, repeats):
     import torch.distributed
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.ranks, pytest.mark.timeout(240)]
 
 SCRIPT = Path(on_ranks.__file__)
 REPEATS = 30
-ALL = "layouts,failures,blocked,mistakes,principles,once"
+ALL = "layouts,failures,blocked,mistakes,principles,once,prefetched,replayed"
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids=lambda world: f"{world}-ranks")
@@ -161,6 +161,21 @@ def test_the_record_has_every_row_once(results, world, folder):
     rows = {entry["row"]: entry["response"] for entry in entries if entry["type"] == "completion"}
     assert rows == dict(enumerate(completions))
     assert len(entries) == 2 * len(completions)  # a vote and a completion each
+
+
+def test_a_prefetch_is_shared_by_the_ranks_and_known_to_all(results, world):
+    prompts = {prompt.rstrip("?") for prompt in on_ranks.batch([6] * world)[0]}
+    found = [rank["prefetched"] for rank in results]
+    assert [rank["ready"] for rank in found] == [len(prompts)] * world
+    assert sorted(prompt for rank in found for prompt in rank["before"]) == sorted(prompts), "each on one rank"
+    assert [rank["in_it"] for rank in found] == [[]] * world
+    assert [row for rank in found for row in rank["rewards"]] == alone("ipgrm", [6] * world)
+
+
+def test_a_second_run_on_all_ranks_asks_for_nothing(results, world):
+    found = [rank["replayed"] for rank in results]
+    assert [rank["asked"] for rank in found] == [0] * world
+    assert [row for rank in found for row in rank["rewards"]] == alone("irpm", [6] * world)
 
 
 DEADLINES = {  # given, seconds that the ranks wait, does every judge run here; the call's

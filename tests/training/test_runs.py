@@ -6,6 +6,7 @@ The judge's answers follow from a rule (`rule.py`), so what each run must have b
 import functools
 import itertools
 import statistics
+import time
 from collections import Counter
 
 import pytest
@@ -104,6 +105,37 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
 
 def _completions(path):
     return [entry for entry in record.read(path) if entry["type"] == "completion"]
+
+
+# Principles ahead of the policy
+
+
+def test_principles_are_asked_for_before_the_policy_answers():
+    asked = Asked()
+    judge = ScriptedJudge(asked)
+    judge.local = False  # as one behind an endpoint
+    reward = rule.FAMILIES["ipgrm"](judge, group_size=GROUP_SIZE)
+    run = trainer([reward], rows(QUESTIONS), max_steps=4)
+    run.train_dataset = reward.ahead(run.train_dataset)
+    generate, known = run.model.generate, []
+
+    def spied(*inputs, **options):
+        wait_until(lambda: len(asked.wrote_for) > len(known))
+        known.append(set(asked.wrote_for))
+        return generate(*inputs, **options)
+
+    run.model.generate = spied
+    run.train()
+    for (questions, *_), known_then in zip(questions_of(reward.calls), known, strict=True):
+        assert questions in known_then
+    assert_by_rule(reward, reward.calls)
+    assert sorted(asked.wrote_for) == sorted(QUESTIONS), "and once each"
+
+
+def wait_until(true, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.001)
 
 
 # On a LoRA adapter

@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from grmrewards import arguments, parsing, scoring
+from grmrewards import ahead, arguments, parsing, principles, scoring, texts
 from grmrewards.errors import JudgeError, ParseError
-from grmrewards.principles import PrincipleCache, cache_key
+from grmrewards.keys import content_key, identity, message_parts
+from grmrewards.principles import PrincipleCache
 from grmrewards.prompts import Template
 from grmrewards.reward import Reward
 from grmrewards.rollouts import distinct
 from grmrewards.runner import together
-from grmrewards.types import CALL, Group, Judge, Reply
+from grmrewards.types import CALL, Call, Group, Judge, Reply
 
 FAR = 0.5  # points between the boxed score and the recomputed one that are worth an alarm
 
@@ -72,10 +73,30 @@ class IPGRMReward(Reward):
             "ipgrm_principles" if principles_template is None else principles_template, required=("question",)
         )
         self.cache = PrincipleCache(cache_dir)
+        self.spent_ahead: list[Call] = []  # what was asked ahead of the call that will use it
         super().__init__(judge, **shared)
 
     def judges(self) -> list[Judge]:
         return [self.judge] if self.principles_judge is self.judge else [self.judge, self.principles_judge]
+
+    def prefetch(self, dataset: Any) -> int:
+        """Have the principles written for each prompt of `dataset`, so that training never waits for them.
+
+        `dataset` is the trainer's, or any sequence of rows or prompts. With `cache_dir`, what is written is kept, and an
+        interrupted call goes on where it was. Returns for how many prompts there are principles; raises `JudgeOutage`
+        where too large a share got none. On several processes, call it on all of them.
+        """
+        return ahead.prefetch(self, dataset)
+
+    def ahead(self, dataset: Any) -> Any:
+        """`dataset` for the trainer, unchanged but for this: when it fetches a batch, the principles are asked for.
+
+        The trainer fetches a batch before its policy answers it, so an endpoint writes them meanwhile. For a judge behind
+        an endpoint and one process; on several, or with a local judge, nothing is asked ahead.
+
+        >>> trainer = GRPOTrainer(..., train_dataset=reward.ahead(dataset))  # doctest: +SKIP
+        """
+        return ahead.transformed(dataset, ahead.Ahead(self))
 
     def learned(self) -> dict[str, str]:
         return self.cache.take_new()
@@ -85,6 +106,8 @@ class IPGRMReward(Reward):
 
     async def score(self, group: Group) -> list[float | None]:
         principles = await self.principles(group)
+        while self.spent_ahead and (call := CALL.get()):
+            call.add(self.spent_ahead.pop())
         self.note("principles", range(len(group.responses)), principles)
         firsts, places = distinct(group.responses)
         same = [[i for i, place in enumerate(places) if place == p] for p in range(len(firsts))]
@@ -95,20 +118,22 @@ class IPGRMReward(Reward):
         """The principles of a prompt: the dataset's, the cache's, or new ones. Raises `JudgeError` if none can be had."""
         given = next((group.columns[name][0] for name in self.if_there if name in group.columns), None)
         if given:
-            return str(given)
+            return texts.clean(str(given))
         messages = self.messages(group, template=self.principles_template, reference=None)
-        key = cache_key(
-            judge=str(getattr(self.principles_judge, "model", type(self.principles_judge).__name__)),
+        key = content_key(
+            v=principles.VERSION,
+            judge=await identity(self.principles_judge) if self.cache.folder else "",  # in memory it is this one
             template=self.principles_template.digest,
             temperature=0.0,
-            messages=[(message.role, message.content) for message in messages],
+            messages=message_parts(messages),
         )
-        return await self.cache.get(key, lambda: self._write_principles(messages))
+        written_by = str(getattr(self.principles_judge, "model", type(self.principles_judge).__name__))
+        about = {"prompt": texts.question(group.prompt), "judge": written_by}
+        return await self.cache.get(key, lambda: self._write_principles(messages), **about)
 
     async def _write_principles(self, messages: Sequence[Any]) -> str:
-        (vote,) = await self.ask(
-            messages, parsing.principles_text, judge=self.principles_judge, temperature=0.0, kind="written principles"
-        )
+        asked: dict[str, Any] = {"judge": self.principles_judge, "temperature": 0.0, "kind": "written principles"}
+        (vote,) = await self.ask(messages, parsing.principles_text, fresh=self.cache.refreshing, **asked)
         if vote.value is None:
             raise JudgeError(f"no principles: {vote.error}")
         return vote.value

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from grmrewards.errors import FatalJudgeError
-from grmrewards.judges.address import Address
+from grmrewards.judges.address import Address, basic, without_user
 from grmrewards.judges.faults import Again
+from grmrewards.judges.scrub import Scrubber, in_address, in_headers
+from grmrewards.judges.secret import Secret
 
 if TYPE_CHECKING:
     import aiohttp
@@ -26,19 +28,27 @@ CONNECT = 10.0  # seconds to reach the server
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, whatever it is. `error`: how the `openai` package put it."""
+    """What came back, whatever it is, and what takes the keys out of it."""
 
     status: int
     headers: Mapping[str, str]
-    raw: bytes
-    error: Exception | None = None
+    raw: bytes = field(repr=False)
+    scrub: Scrubber
 
 
 class Carrier(Protocol):
-    """The way to one server within one event loop."""
+    """The way to one server within one event loop.
+
+    What is raised carries no exception of a library along: those hold requests with their headers, and the words of
+    servers.
+    """
 
     async def post(self, body: dict[str, Any], seconds: float) -> Answer:
         """Send one request. Raises `Again` where no whole answer came within `seconds`, however it trickles."""
+        ...
+
+    async def models(self, seconds: float) -> Answer:
+        """The list of models that the server has, in the same way."""
         ...
 
 
@@ -46,64 +56,109 @@ class HttpCarrier:
     """Carries by aiohttp."""
 
     def __init__(self, to: Address, session: aiohttp.ClientSession) -> None:
-        from yarl import URL
-
-        self._session, self._headers, self._proxy = session, to.headers, to.proxy
-        self._url = URL(to.url).update_query(to.query)
+        self._to, self._session = to, session
+        self._chat, self._models = self._request("chat/completions"), self._request("models")
 
     async def post(self, body: dict[str, Any], seconds: float) -> Answer:
         """See `Carrier`."""
+        return await self._exchange("POST", self._chat, seconds, json.dumps(body).encode())
+
+    async def models(self, seconds: float) -> Answer:
+        """See `Carrier`."""
+        return await self._exchange("GET", self._models, seconds)
+
+    def _request(self, path: str) -> Secret[dict[str, Any]]:
+        from yarl import URL
+
+        to = self._to.carried.reveal()
+        url = URL(f"{to.url}/{path}").update_query(to.query)
+        return Secret({"url": url, "headers": to.headers, "proxy": to.proxy}, "base_url")
+
+    async def _exchange(
+        self, method: str, request: Secret[dict[str, Any]], seconds: float, data: bytes | None = None
+    ) -> Answer:
         import aiohttp
 
         # The total counts from here to the last byte: a server that trickles cannot reset it.
         limit = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT))
-        data = json.dumps(body).encode()
         try:
-            async with self._session.post(
-                self._url, data=data, headers=self._headers, proxy=self._proxy, timeout=limit
-            ) as answer:
-                return Answer(answer.status, answer.headers, await answer.read())
-        except TimeoutError:
-            raise Again("timed out") from None
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise FatalJudgeError(
-                f"{self._url.host}: {error}. Certificates are always verified: name the file of your own authority in "
-                "SSL_CERT_FILE."
-            ) from None
+            async with self._session.request(method, data=data, timeout=limit, **request.reveal()) as answer:
+                return Answer(answer.status, answer.headers, await answer.read(), self._to.scrub)
         except (aiohttp.ClientError, OSError) as error:
-            raise Again(f"no connection ({type(error).__name__})") from None
+            lost = self._lost(error)
+        raise lost
+
+    def _lost(self, error: Exception) -> Exception:
+        import aiohttp
+
+        if isinstance(error, TimeoutError):
+            return Again("timed out")
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return FatalJudgeError(
+                f"{self._to.where}: {self._to.scrub.text(str(error))}. Certificates are always verified: name the file of "
+                "your own authority in SSL_CERT_FILE."
+            )
+        return Again(f"no connection ({type(error).__name__})")
 
 
 class ClientCarrier:
     """Carries by a client of the `openai` package; `ours` says that it is this package's to close."""
 
     def __init__(self, client: openai.AsyncOpenAI, *, ours: bool) -> None:
-        self._client, self._ours = client, ours
+        self._client, self._ours = Secret(client, "client"), ours  # its attributes show its key
+        self._scrubbers: Secret[dict[frozenset[str], Scrubber]] = Secret({}, "client")
 
     async def post(self, body: dict[str, Any], seconds: float) -> Answer:
         """See `Carrier`."""
-        import openai
-
         rest = dict(body)
         model, messages = rest.pop("model"), cast(Any, rest.pop("messages"))
-        create = self._client.chat.completions.with_raw_response.create
+        create = self._client.reveal().chat.completions.with_raw_response.create
+        return await self._exchange(lambda: create(model=model, messages=messages, extra_body=rest), seconds)
+
+    async def models(self, seconds: float) -> Answer:
+        """See `Carrier`."""
+        return await self._exchange(lambda: self._client.reveal().models.with_raw_response.list(), seconds)
+
+    async def _exchange(self, send: Callable[[], Awaitable[Any]], seconds: float) -> Answer:
+        import openai
+
+        lost: Exception | None = None
         try:
             async with asyncio.timeout(seconds):
-                answer = (await create(model=model, messages=messages, extra_body=rest)).http_response
-            return Answer(answer.status_code, answer.headers, answer.content)
-        except (TimeoutError, openai.APITimeoutError):
-            raise Again("timed out") from None
-        except openai.APIConnectionError as error:
-            raise Again(f"no connection ({type(error.__cause__).__name__})") from None
+                response = (await send()).http_response
         except openai.APIStatusError as error:
-            return Answer(error.status_code, error.response.headers, error.response.content, error)
-        except openai.OpenAIError as error:
-            raise FatalJudgeError(f"{type(error).__name__} of the openai client: {error}") from error
+            response = error.response
+        except (TimeoutError, openai.OpenAIError) as error:
+            lost = self._lost(error)
+        if lost is not None:
+            raise lost
+        return Answer(response.status_code, response.headers, response.content, self._scrub(response.request))
+
+    def _lost(self, error: Exception) -> Exception:
+        import openai
+
+        if isinstance(error, (TimeoutError, openai.APITimeoutError)):
+            return Again("timed out")
+        if isinstance(error, openai.APIConnectionError):
+            return Again(f"no connection ({type(error.__cause__).__name__})")
+        words = self._scrub(self._client.reveal()).text(str(error))
+        return FatalJudgeError(f"{type(error).__name__} of the openai client: {words}")
+
+    def _scrub(self, sent: Any) -> Scrubber:
+        """For what was really sent: a client may make a new key for each request."""
+        headers = dict(getattr(sent, "headers", None) or {**sent.auth_headers, "key": str(sent.api_key)})
+        url = str(getattr(sent, "url", None) or sent.base_url)
+        secrets = frozenset([*in_headers(headers), *in_address(url)])
+        known = self._scrubbers.reveal()
+        if secrets not in known:
+            known.clear()
+            known[secrets] = Scrubber(secrets)
+        return known[secrets]
 
     async def close(self) -> None:
         """Close what is ours; the user's client stays open."""
         if self._ours:
-            await self._client.close()
+            await self._client.reveal().close()
 
 
 def copied(client: openai.AsyncOpenAI, timeout: float) -> ClientCarrier:
@@ -115,10 +170,11 @@ def copied(client: openai.AsyncOpenAI, timeout: float) -> ClientCarrier:
     import openai
 
     limit = openai.Timeout(timeout, connect=min(timeout, CONNECT))
-    if type(getattr(client, "_client", None)).__name__ != "AsyncHttpxClientWrapper":
-        return ClientCarrier(client.with_options(timeout=limit, max_retries=0), ours=False)
-    pool = openai.DefaultAsyncHttpxClient(timeout=limit)
-    return ClientCarrier(client.with_options(timeout=limit, max_retries=0, http_client=pool), ours=True)
+    url, ours = str(client.base_url), type(getattr(client, "_client", None)).__name__ == "AsyncHttpxClientWrapper"
+    options: dict[str, Any] = {"http_client": openai.DefaultAsyncHttpxClient(timeout=limit)} if ours else {}
+    if header := basic(url):
+        options |= {"base_url": without_user(url), "default_headers": header}
+    return ClientCarrier(client.with_options(timeout=limit, max_retries=0, **options), ours=ours)
 
 
 def carriers(to: Sequence[Address], timeout: float) -> tuple[list[Carrier], list[Callable[[], Awaitable[None]]]]:
@@ -132,7 +188,7 @@ def carriers(to: Sequence[Address], timeout: float) -> tuple[list[Carrier], list
     found: list[Carrier] = []
     closing: list[Callable[[], Awaitable[None]]] = [session.close, connections.aclose]
     for one in to:
-        if (one.proxy or "http").startswith("http"):
+        if one.proxied in ("", "http", "https"):
             found.append(HttpCarrier(one, session))
         else:  # a SOCKS proxy, which aiohttp cannot speak to
             found.append(by_package := _by_package(one, timeout))
@@ -144,5 +200,11 @@ def _by_package(to: Address, timeout: float) -> ClientCarrier:
     import openai
 
     limit = openai.Timeout(timeout, connect=min(timeout, CONNECT))
-    client = openai.AsyncOpenAI(base_url=to.base_url, api_key=to.key, timeout=limit, max_retries=0)
+    client = openai.AsyncOpenAI(
+        base_url=to.carried.reveal().url,
+        api_key=to.carried.reveal().key,
+        default_headers=dict(to.carried.reveal().headers),
+        timeout=limit,
+        max_retries=0,
+    )
     return ClientCarrier(client, ours=True)

@@ -15,15 +15,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from grmrewards.errors import ConfigError, TransportError
-from grmrewards.judges.address import Address, address
+from grmrewards.errors import TransportError
+from grmrewards.judges import given, listing
+from grmrewards.judges.address import Address, address, without_credentials
 from grmrewards.judges.budget import Budget
 from grmrewards.judges.carrier import Carrier, carriers, copied
 from grmrewards.judges.faults import Again, Refused
 from grmrewards.judges.hedging import Watch, race
 from grmrewards.judges.replica import Lane, Replica, pick
+from grmrewards.judges.secret import Secret
 from grmrewards.types import CALL
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ LOG = logging.getLogger("grmrewards")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 8.0  # seconds between attempts: doubled each time, then jittered
 WAIT_WHERE_OTHERS_ARE_ANSWERED = 1.0  # at most: the fault is of the request then, not of a server that needs rest
 ATTEMPTS, PATIENCE = 6, 60.0  # attempts, and the longest wait in seconds, where no call sets a deadline
-NO_KEY = "no-key"  # what a server without keys is sent
 _jitter = random.Random()  # the global random state belongs to the training run
 
 
@@ -57,8 +57,8 @@ class Endpoint:
         self,
         model: str,
         *,
-        base_url: str | Sequence[str] | None,
-        api_key: str | None,
+        urls: Sequence[str | Secret[str] | None],
+        api_key: Secret[str] | None,
         client: openai.AsyncOpenAI | None,
         max_concurrency: int,
         timeout: float,
@@ -68,17 +68,16 @@ class Endpoint:
         self.model, self.client = model, client
         self.max_concurrency, self.timeout = max_concurrency, timeout
         self.budget = Budget(max_calls, max_tokens_total)
-        urls = [base_url] if base_url is None or isinstance(base_url, str) else list(base_url)
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes of this machine that ask the same servers
         self.replicas = [Replica(url, ranks=ranks) for url in urls]
-        self._key = (api_key or os.environ.get("OPENAI_API_KEY") or NO_KEY).strip()
+        named = urls[0] or os.environ.get("OPENAI_BASE_URL")
+        self._key = given.key(api_key, needed=not named) if client is None else given.NO_KEY_NEEDED
         self._addresses: dict[Replica, Address] = {}
         self._watch = Watch(max_concurrency)
         self._names: dict[str, str] = {}  # what these servers call a field; "" where they have none
         # By process too: in a fork, the parent's sockets and its epoll are still the parent's, so they are not touched.
         self._lines: dict[tuple[int, asyncio.AbstractEventLoop], _Line] = {}
-        if client is None and self._key == NO_KEY and not (base_url or os.environ.get("OPENAI_BASE_URL")):
-            raise ConfigError("no key: pass api_key= or set OPENAI_API_KEY, or base_url= for a server without keys.")
+        self._listed: tuple[int, list[str]] | None = None  # by the process that asked
 
     async def __aenter__(self) -> Endpoint:
         here = _here()
@@ -116,6 +115,17 @@ class Endpoint:
             if exhausted or wait > (PATIENCE if deadline is None else deadline - loop.time()):
                 raise TransportError(self._gave_up(faults))
             await asyncio.sleep(wait)
+
+    async def listed(self) -> list[str]:
+        """What the servers say about their model, asked for once a process: see `listing`."""
+        if self._listed is None or self._listed[0] != os.getpid():
+            lanes = self._lines[_here()].lanes
+            self._listed = os.getpid(), await listing.listed(lanes, self.model, self.timeout)
+        return self._listed[1]
+
+    def addresses(self) -> list[str]:
+        """Those in use, without credentials."""
+        return sorted(lane.address for lane in self._lines[_here()].lanes)
 
     def where(self) -> str:
         """The model and the addresses that are in use, without credentials: for messages."""
@@ -177,35 +187,25 @@ class Endpoint:
         slots = asyncio.Semaphore(self.max_concurrency)
         if self.client is not None:
             carrier = copied(self.client, self.timeout)
-            lane = self._lane(self.replicas[0], carrier, str(self.client.base_url), str(self.client.api_key))
+            lane = self._lane(self.replicas[0], carrier, without_credentials(str(self.client.base_url)))
             return _Line([lane], slots, [carrier.close])
         if not self._addresses:
             self._addresses = {replica: address(replica.base_url, self._key) for replica in self.replicas}
         carried, closing = carriers(list(self._addresses.values()), self.timeout)
         pairs = zip(self._addresses.items(), carried, strict=True)
-        lanes = [self._lane(replica, carrier, to.base_url, self._key) for (replica, to), carrier in pairs]
+        lanes = [self._lane(replica, carrier, to.where) for (replica, to), carrier in pairs]
         return _Line(lanes, slots, closing)
 
-    def _lane(self, replica: Replica, carrier: Carrier, base_url: str, key: str) -> Lane:
-        return Lane(replica, carrier, self.budget, address=base_url, where=self._where(base_url), secret=key)
+    def _lane(self, replica: Replica, carrier: Carrier, where: str) -> Lane:
+        return Lane(replica, carrier, self.budget, address=where, where=self._where(where))
 
     def _where(self, *addresses: str) -> str:
-        return f"{self.model!r} at {', '.join(map(without_credentials, addresses))}"
+        return f"{self.model!r} at {', '.join(addresses)}"
 
     def _gave_up(self, faults: Counter[str]) -> str:
         """The most frequent reason first: it is what `JudgeOutage` counts by."""
         reasons = ", ".join(f"{reason} x{count}" for reason, count in faults.most_common())
         return f"{faults.most_common(1)[0][0]}: no answer of {self.where()} in {faults.total()} attempts ({reasons})"
-
-
-def without_credentials(url: str) -> str:
-    """The address alone.
-
-    >>> without_credentials("https://me:secret@example.org:8000/v1?key=secret")
-    'https://example.org:8000/v1'
-    """
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
 
 
 def _here() -> tuple[int, asyncio.AbstractEventLoop]:

@@ -89,6 +89,11 @@ class RemoteNetwork:
         logprobs: list[list[tuple[float, ...]]] = self._ask("choice_logprobs", {"rows": rows, "labels": labels})
         return logprobs
 
+    def fingerprint(self) -> str:
+        """As `Network.fingerprint`; that process keeps it."""
+        found: str = self._ask("fingerprint", {})
+        return found
+
     def forget(self) -> None:
         """In a forked copy: let go of the process, which is the parent's to use and to end."""
         self.close.detach()

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from grmrewards.errors import GRMError
 from grmrewards.judges import frames
+from grmrewards.judges.loading import code_refused
 
 if TYPE_CHECKING:
     from grmrewards.judges.network import Network
@@ -36,7 +37,8 @@ class Server:
         if numerics is not None:
             torch.set_num_threads(numerics[0])
             torch.set_float32_matmul_precision(numerics[1])
-        self.network = Network(source, **special_ids)
+        with code_refused(source):
+            self.network = Network(source, **special_ids)
         return self.network.window
 
     def generate(self, stop: threading.Event, **request: Any) -> Any:
@@ -46,6 +48,10 @@ class Server:
     def choice_logprobs(self, stop: threading.Event, **request: Any) -> Any:
         """As `Network.choice_logprobs`."""
         return self.network.choice_logprobs(**request)
+
+    def fingerprint(self, stop: threading.Event) -> str:
+        """As `Network.fingerprint`."""
+        return self.network.fingerprint()
 
     def outcome(self, request: bytes, stop: threading.Event) -> tuple[bytes, bytes]:
         """The frame that answers a request. Errors become text here: an exception of a library may not be picklable."""

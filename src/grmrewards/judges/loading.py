@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,12 +82,27 @@ def load(source: Mapping[str, Any], isolate: bool | None) -> Loaded:
     return _isolated(source) if isolate else _here(source)
 
 
+@contextmanager
+def code_refused(source: Mapping[str, Any]) -> Iterator[None]:
+    """Say in our words that a model or a tokenizer comes with code which nobody allowed to run."""
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        if isinstance(error, ConfigError) or source["trust_remote_code"] or "trust_remote_code" not in str(error):
+            raise
+        raise ConfigError(
+            f"trust_remote_code=False, and {source['model']!r} comes with Python code of its own that it needs; none of it "
+            "was run. Read that code, and pass trust_remote_code=True if you trust it, at best with a fixed revision=."
+        ) from error
+
+
 def _here(source: Mapping[str, Any]) -> Loaded:
     from grmrewards.judges.chat import Chat
     from grmrewards.judges.network import Network
 
-    chat = Chat(source)
-    return Loaded(chat, Network(source, **chat.special_ids))
+    with code_refused(source):
+        chat = Chat(source)
+        return Loaded(chat, Network(source, **chat.special_ids))
 
 
 def _isolated(source: Mapping[str, Any]) -> Loaded:
@@ -96,7 +112,8 @@ def _isolated(source: Mapping[str, Any]) -> Loaded:
     try:
         from grmrewards.judges.chat import Chat
 
-        chat = Chat(source)
+        with code_refused(source):
+            chat = Chat(source)
         network.load({**source, "tokenizer": None}, **chat.special_ids)
     except BaseException:
         network.close()

@@ -20,6 +20,7 @@ from packaging.version import Version
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from grmrewards.judges import patches
+from grmrewards.judges.fingerprint import fingerprint
 from grmrewards.judges.sampling import Answer, Sampler, Step, Stopped
 
 NO_WINDOW = 1 << 20  # tokens, for models that state none
@@ -33,6 +34,7 @@ class Network:
 
     def __init__(self, source: Mapping[str, Any], *, end: int | None, pad: int | None) -> None:
         self.model = _load_model(source)
+        self._fixed, self._print = isinstance(source["model"], str), ""
         patches.refuse_patched(self.model)
         config = self.model.config.get_text_config()
         self.window = int(getattr(config, "max_position_embeddings", None) or NO_WINDOW)
@@ -94,6 +96,12 @@ class Network:
                 ]
             )
         return found
+
+    def fingerprint(self) -> str:
+        """That of the weights: read once where this object alone has them, each time where a trainer may change them."""
+        if not self._print or not self._fixed:
+            self._print = fingerprint(self.model)
+        return self._print
 
     def _padded(self, rows: Sequence[list[int]]) -> dict[str, torch.Tensor]:
         """Left-padded ids and their mask, on the model's device."""

@@ -6,29 +6,30 @@ What is asked for stands here, how it is sent and sent again in `endpoint`, what
 
 from __future__ import annotations
 
-import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from grmrewards import arguments
-from grmrewards.errors import ConfigError, JudgeError, ParseError
+from grmrewards.errors import ConfigError
 from grmrewards.judges import given
-from grmrewards.judges.endpoint import Endpoint, without_credentials
+from grmrewards.judges.answers import Answers
+from grmrewards.judges.endpoint import Endpoint
 from grmrewards.judges.first_use import FirstUse
 from grmrewards.judges.notices import Notices
 from grmrewards.judges.probe import see
-from grmrewards.judges.replies import has_logprobs, label_logprobs, replies, tokens, wire_messages
-from grmrewards.types import CALL, Message, Reply
+from grmrewards.judges.replies import label_logprobs, wire_messages
+from grmrewards.types import Message, Reply
 
 if TYPE_CHECKING:
     import openai
 
     from grmrewards.judges.capabilities import Capabilities
+    from grmrewards.judges.secret import Secret
 
 MAX_TOKENS = 2048
 MAX_LABEL_CHARS = 5
-SEED_STEP = 1_000_003  # between votes that are asked for one by one: far from the small steps of re-asking
-LOGPROB_ATTEMPTS = 3  # answers without log-probabilities, and none with them, after which a server gives none
+PRIVATE = ("api_key", "apikey", "authorization", "password", "access_token", "user")  # fields that decide no judgement
 
 
 class OpenAIJudge:
@@ -55,22 +56,26 @@ class OpenAIJudge:
         extra_body: Further fields of the request, e.g. `{"chat_template_kwargs": {"enable_thinking": False}}`.
         check_server: Beside the first judgements of a process, see by a few tiny requests what the server ignores, and
             say it in the log. Not done where `max_calls` counts requests. `probe()` does it at any time.
+        revision: Which version of the model the server has, where you know it: part of the keys of caches and records.
 
-    Raises `ConfigError` for wrong arguments. A pickle carries the arguments, the key among them if it was passed, and
-    no connection; a judge with `client=` cannot be pickled.
+    Raises `ConfigError` for wrong arguments. A pickle carries the arguments and no connection. It carries no key and no
+    password: of one that stands in an environment variable (`api_key=os.environ["TOGETHER_API_KEY"]`) the variable's
+    name, from which the other process reads it; a judge that lost its key says so when it is first used. With
+    `client=` it cannot be pickled.
 
     >>> OpenAIJudge("Qwen/Qwen3-32B", base_url="http://localhost:8000/v1", api_key="secret")
     OpenAIJudge('Qwen/Qwen3-32B', base_url='http://localhost:8000/v1')
     """
 
     local = False
+    model, base_url = "", None  # for a `repr` of what could not be made
 
     def __init__(
         self,
         model: str,
         *,
-        base_url: str | Sequence[str] | None = None,
-        api_key: str | None = None,
+        base_url: str | Sequence[str] | Secret[str] | None = None,
+        api_key: str | Secret[str] | None = None,
         client: openai.AsyncOpenAI | None = None,
         temperature: float | None = None,
         max_tokens: int | None = None,
@@ -80,10 +85,13 @@ class OpenAIJudge:
         max_tokens_total: int | None = None,
         extra_body: Mapping[str, Any] | None = None,
         check_server: bool = True,
+        revision: str | None = None,
     ) -> None:
-        self.model: str = arguments.word("model", "" if model is None else model)
-        self.base_url = given.base_url(base_url)
-        self._api_key = arguments.word("api_key", api_key)
+        api_key, base_url = given.held(api_key, "api_key"), given.held(base_url, "base_url")  # no frame shows them now
+        self._api_key = api_key = given.api_key(api_key)
+        self._base_url = base_url = urls = given.base_url(base_url)
+        self.base_url = given.shown(base_url)
+        self.model = arguments.word("model", "" if model is None else model)
         self.client = given.client(client, base_url, api_key)
         self.temperature = arguments.number("temperature", temperature, least=0.0, most=2.0, optional=True)
         self.max_tokens = arguments.whole("max_tokens", max_tokens, optional=True)
@@ -93,11 +101,10 @@ class OpenAIJudge:
         self.max_tokens_total = arguments.whole("max_tokens_total", max_tokens_total, optional=True)
         self.extra_body = given.extra_body(extra_body)
         self.check_server = check_server
-        self._knows_n = True
-        self._gives_logprobs = False
+        self.revision = arguments.word("revision", revision)
         self._endpoint = Endpoint(
             model,
-            base_url=self.base_url,
+            urls=urls if isinstance(urls, list) else [urls],
             api_key=api_key,
             client=client,
             max_concurrency=max_concurrency,
@@ -105,8 +112,8 @@ class OpenAIJudge:
             max_calls=max_calls,
             max_tokens_total=max_tokens_total,
         )
-        self._notices = Notices(self._endpoint)
         self._first_use = FirstUse(self._endpoint, self.extra_body, wanted=check_server and max_calls is None)
+        self._answers = Answers(Notices(self._endpoint), self._first_use)
 
     async def generate(
         self,
@@ -128,15 +135,7 @@ class OpenAIJudge:
         }
         fields = self._fields(messages, {name: value for name, value in sampling.items() if value is not None})
         async with self._endpoint:
-            if n == 1:
-                return replies(await self._notices.ask(fields))[:1]
-            if not (self._knows_n and self._first_use.takes_n):
-                answers = await self._one_by_one(fields, range(n))
-            elif len(answers := replies(await self._notices.ask({**fields, "n": n}))[:n]) < n:
-                self._knows_n = False  # llama.cpp and others ignore the field without a word
-                answers += await self._one_by_one(fields, range(len(answers), n), may_fail=True)
-            self._notices.votes([a.text for a in answers], fields.get("temperature"))
-            return answers
+            return await self._answers.several(fields, n)
 
     async def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> list[tuple[float, ...]]:
         """For each label its log-probability as the first token of the answer, over all ways to write it.
@@ -147,7 +146,7 @@ class OpenAIJudge:
         self.check_choices(choices)
         fields = self._fields(messages, {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20})
         async with self._endpoint as endpoint:
-            data = await self._with_logprobs(fields)
+            data = await self._answers.with_logprobs(fields)
             return [(logprob,) for logprob in label_logprobs(data, choices, where=endpoint.where())]
 
     def check_choices(self, choices: Sequence[str]) -> None:
@@ -158,6 +157,17 @@ class OpenAIJudge:
                 f"choices={list(choices)!r}; allowed are two or more different labels of at most {MAX_LABEL_CHARS} letters "
                 "or digits: an endpoint shows the probabilities of single tokens only."
             )
+
+    async def identity(self) -> str:
+        """All that decides a judgement besides prompt and sampling: names, settings and what the server says of its model.
+
+        The server is asked once a process (see `listing`); the request counts in no budget. Raises as a judgement does.
+        """
+        async with self._endpoint as endpoint:
+            parts: dict[str, Any] = {"base_url": endpoint.addresses(), "server": await endpoint.listed()}
+        parts |= {name: getattr(self, name) for name in ("model", "temperature", "max_tokens", "revision")}
+        parts["extra_body"] = {k: v for k, v in self.extra_body.items() if k.lower() not in PRIVATE}
+        return f"{type(self).__name__}:{json.dumps(parts, sort_keys=True)}"
 
     def probe(self) -> Capabilities:
         """What the server really does, seen by a few tiny requests: `print(judge.probe().report())`."""
@@ -173,9 +183,7 @@ class OpenAIJudge:
         await self._endpoint.__aexit__(*exc)
 
     def __repr__(self) -> str:
-        urls = [self.base_url] if isinstance(self.base_url, str) else self.base_url or []
-        shown = [without_credentials(url) for url in urls]
-        address = f", base_url={shown[0] if isinstance(self.base_url, str) else shown!r}" if shown else ""
+        address = f", base_url={self.base_url!r}" if self.base_url else ""
         return f"OpenAIJudge({self.model!r}{address})"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,9 +192,10 @@ class OpenAIJudge:
                 f"client={type(self.client).__name__}(...) cannot be pickled; pass model, base_url and api_key to "
                 "OpenAIJudge instead."
             )
-        names = ["model", "base_url", "temperature", "max_tokens", "max_concurrency", "timeout", "max_calls"]
-        names += ["max_tokens_total", "extra_body", "check_server"]
-        return {"api_key": self._api_key, **{name: getattr(self, name) for name in names}}
+        names = ["model", "temperature", "max_tokens", "max_concurrency", "timeout", "max_calls", "max_tokens_total"]
+        names += ["extra_body", "check_server", "revision"]
+        given = {"api_key": self._api_key, "base_url": self._base_url}
+        return {**given, **{name: getattr(self, name) for name in names}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # a fresh start is what unpickling means here
@@ -201,45 +210,3 @@ class OpenAIJudge:
             **sampling,
             **self.extra_body,
         }
-
-    async def _with_logprobs(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The completion. One answer without log-probabilities is an accident; a server that never gives any is not."""
-        for _ in range(LOGPROB_ATTEMPTS):
-            data = await self._notices.ask(fields)
-            _count(data)
-            if has_logprobs(data):
-                self._gives_logprobs = True
-                break
-            if self._gives_logprobs:
-                raise ParseError("an answer without the log-probabilities that others had")
-        return data
-
-    async def _one_by_one(self, fields: Mapping[str, Any], votes: range, *, may_fail: bool = False) -> list[Reply]:
-        """One request a vote, all at once. A seed of their own each, or all would be the same answer."""
-        lost: list[JudgeError] = []
-
-        async def one(vote: int) -> list[Reply]:
-            seed = {"seed": (fields["seed"] + vote * SEED_STEP) % 2**31} if "seed" in fields else {}
-            try:
-                return replies(await self._notices.ask({**fields, **seed}))[:1]
-            except JudgeError as error:
-                lost.append(error)
-                return []
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(vote)) for vote in votes]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        answers = [reply for task in tasks for reply in task.result()]
-        if not answers and not may_fail:
-            raise lost[0]
-        return answers
-
-
-def _count(data: Mapping[str, Any]) -> None:
-    """Add the tokens of an answer that no `Reply` reports."""
-    if (call := CALL.get()) is not None:
-        prompt_tokens, completion_tokens = tokens(data)
-        call.prompt_tokens += prompt_tokens
-        call.completion_tokens += completion_tokens

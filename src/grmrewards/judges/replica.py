@@ -11,7 +11,8 @@ from grmrewards.judges.budget import Budget
 from grmrewards.judges.carrier import Answer, Carrier
 from grmrewards.judges.faults import TOO_MANY, Again, fault
 from grmrewards.judges.pacing import Pacer
-from grmrewards.judges.replies import completion, parsed, tokens
+from grmrewards.judges.replies import completion, tokens
+from grmrewards.judges.secret import Secret
 from grmrewards.types import CALL
 
 FAILURES = 3  # in a row, after which a server is left out
@@ -22,7 +23,7 @@ _random = random.Random()  # the global random state belongs to the training run
 class Replica:
     """What is known of one server. It outlives a call, and all event loops share it."""
 
-    def __init__(self, base_url: str | None, *, ranks: int = 1) -> None:
+    def __init__(self, base_url: str | Secret[str] | None, *, ranks: int = 1) -> None:
         self.base_url = base_url
         self.pacer = Pacer(ranks=ranks)
         self.waiting = self.outstanding = self.failures = 0
@@ -53,11 +54,9 @@ class Replica:
 class Lane:
     """A replica as one event loop sees it: with the connections and the queue of that loop."""
 
-    def __init__(
-        self, replica: Replica, carrier: Carrier, budget: Budget, *, address: str, where: str, secret: str
-    ) -> None:
-        self.replica, self.carrier, self.address = replica, carrier, address
-        self._budget, self._where, self._secret, self._gate = budget, where, secret, asyncio.Lock()
+    def __init__(self, replica: Replica, carrier: Carrier, budget: Budget, *, address: str, where: str) -> None:
+        self.replica, self.carrier, self.address, self.where = replica, carrier, address, where
+        self._budget, self._gate = budget, asyncio.Lock()
 
     async def turn(self, patience: float) -> None:
         """Wait until the pace allows a request. Raises `Again` where that is longer than `patience`.
@@ -97,7 +96,7 @@ class Lane:
 
     def _read(self, answer: Answer, body: Mapping[str, Any]) -> dict[str, Any]:
         """The completion in an answer; its tokens count whether or not it can be used."""
-        data = parsed(answer.raw)
+        data = answer.scrub.answer(answer.raw)
         used = tokens(data if isinstance(data, dict) else {})
         self._budget.use(*used)
         if answer.status < 300:
@@ -107,8 +106,7 @@ class Lane:
                 _count(*used)  # those of an answer that can be used are counted where it is
                 raise
         detail = data.get("error", data) if isinstance(data, dict) else answer.raw.decode(errors="replace")
-        detail = _hide(detail, self._secret)
-        raise fault(answer.status, answer.headers, detail, body, where=self._where) from answer.error
+        raise fault(answer.status, answer.headers, answer.scrub.error(detail), body, where=self.where)
 
 
 def pick(lanes: Sequence[Lane], now: float, *, other_than: Lane | None = None) -> Lane:
@@ -128,12 +126,3 @@ def _count(prompt_tokens: int, completion_tokens: int) -> None:
     if (call := CALL.get()) is not None:
         call.prompt_tokens += prompt_tokens
         call.completion_tokens += completion_tokens
-
-
-def _hide(body: Any, secret: str) -> Any:
-    """An error object without the key, which some servers repeat in it."""
-    if isinstance(body, str):
-        return body.replace(secret, "***") if secret else body
-    if isinstance(body, dict):
-        return {name: _hide(value, secret) for name, value in body.items()}
-    return [_hide(value, secret) for value in body] if isinstance(body, list) else body

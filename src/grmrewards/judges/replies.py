@@ -81,8 +81,8 @@ def replies(data: Mapping[str, Any]) -> list[Reply]:
     prompt_tokens, completion_tokens = tokens(data)
     return [
         Reply(
-            text=_text(choice["message"].get("content")),
-            reasoning=_text(choice["message"].get("reasoning") or choice["message"].get("reasoning_content")),
+            text=text_of(choice["message"].get("content")),
+            reasoning=text_of(choice["message"].get("reasoning") or choice["message"].get("reasoning_content")),
             finish_reason=str(choice.get("finish_reason") or "stop"),
             logprobs=tuple(_token_logprobs(choice)),
             prompt_tokens=0 if i else prompt_tokens,
@@ -100,7 +100,7 @@ def tokens(data: Mapping[str, Any]) -> tuple[int, int]:
     return prompt_tokens, completion_tokens
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
     """A text; of a list of blocks the text ones; else nothing."""
     if isinstance(content, list):
         return "".join(b["text"] for b in content if isinstance(b, dict) and isinstance(b.get("text"), str))

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from grmrewards.errors import ConfigError
+from grmrewards.judges.codehash import code_hash
 from grmrewards.types import Message, Reply
 
 Scripted = str | Reply | Sequence[str | Reply] | Mapping[str, float]
@@ -51,6 +52,10 @@ class ScriptedJudge:
         if answer not in choices:
             raise ConfigError(f"a scripted judge answered {answer!r} where one of {list(choices)} was asked for.")
         return [(math.log(0.99 if choice == answer else 0.01 / max(len(choices) - 1, 1)),) for choice in choices]
+
+    async def identity(self) -> str:
+        """The function's name and a hash of its code: another function of that name is another judge."""
+        return f"{self.model}:{code_hash(self.reply)}"
 
     async def _answers(self, messages: Sequence[Message]) -> Any:
         answer = self.reply(messages)

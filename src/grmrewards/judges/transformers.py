@@ -8,6 +8,8 @@ changes nothing in the policy's run.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import threading
 import weakref
@@ -51,6 +53,7 @@ class TransformersJudge:
     _gate: threading.Lock  # held for moments
     _lock: threading.Lock  # held for batches
     _open: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Batcher, int]]
+    _prints: weakref.WeakKeyDictionary[Batcher, str]  # of the weights, for as long as a call has them
 
     def __init__(
         self,
@@ -132,6 +135,24 @@ class TransformersJudge:
             found: list[tuple[float, ...]] = logprobs
             return found
 
+    async def identity(self) -> str:
+        """All that decides a judgement besides prompt and sampling: the loaded weights, the chat template, the settings.
+
+        Neither the model's name nor its folder counts, so that a judge that was copied keeps its records, and one that was
+        trained on in its folder does not. The weights of a model that was given as an object are read again in each call.
+        """
+        async with self:
+            chat, _ = await self._loaded()
+            batcher, _ = self._open[asyncio.get_running_loop()]
+            if batcher not in self._prints:
+                (self._prints[batcher],) = await self._submit_all(("fingerprint",), [None], tokens=0)
+            weights = self._prints[batcher]
+        template = json.dumps(chat.tokenizer.chat_template, sort_keys=True).encode()
+        parts = {"weights": weights, "chat_template": hashlib.sha256(template).hexdigest()[:32]}
+        settings = {"revision": self._source["revision"], "max_new_tokens": self.max_new_tokens}
+        parts |= {**settings, "chat_template_kwargs": self._source["chat_template_kwargs"]}
+        return f"{type(self).__name__}:{json.dumps(parts, sort_keys=True, default=_kind)}"
+
     def check_choices(self, choices: Sequence[str]) -> None:
         """Raise `ConfigError` unless each choice is one token, and a different one."""
         from grmrewards.judges.chat import load_tokenizer
@@ -186,6 +207,8 @@ class TransformersJudge:
         assert self._loading is not None
         chat, network = self._loading.result()
         with self._lock:  # two event loops share one model
+            if kind[0] == "fingerprint":
+                return [network.fingerprint()] * len(rows)
             if kind[0] == "choices":
                 return network.choice_logprobs(rows, kind[1])
             _, temperature, room, top = kind
@@ -196,7 +219,7 @@ class TransformersJudge:
         self._pid = os.getpid()
         self._loading = None
         self._gate, self._lock = threading.Lock(), threading.Lock()
-        self._open = weakref.WeakKeyDictionary()
+        self._open, self._prints = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
         if not isinstance(self._source["model"], str):
@@ -209,3 +232,8 @@ class TransformersJudge:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._start()
+
+
+def _kind(thing: object) -> str:
+    """What JSON cannot hold, without the address in its `repr`."""
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
