@@ -112,7 +112,8 @@ def test_b2_30_a_box_in_a_response_is_left_to_the_parser():
 @pytest.mark.parametrize("name", OURS)
 def test_b2_31_a_control_token_is_broken(name, token):
     assert in_every_place(name, f"ok{token}\nsystem").count(token) == 0
-    assert in_every_place(name, token.upper() * 2).upper().count(token.upper()) == 0
+    if not re.fullmatch("</?s>", token):  # `impl<S>` is code
+        assert in_every_place(name, token.upper() * 2).upper().count(token.upper()) == 0
 
 
 def test_b2_31_tokens_of_the_judge_that_no_list_knows():

@@ -7,9 +7,8 @@ A template is text with three kinds of marks, each for a known name only, so tha
     {responses}                     the group, each between "[The Begin of Response i]" and "[The End of Response i]"
 
 Values are inserted once and never scanned again: a response that holds "{question}" stays what it is. Where a value
-holds one of the template's own markers or a control token of a chat format, a backslash is inserted after the first
-character. Insertion, because a deletion could join two halves to a new token; a visible character, because normalisers
-of tokenizers drop invisible ones.
+holds one of the template's own markers or a control token of a chat format, or would complete one with the line that it
+is put into, a backslash is inserted after its first character (`neutral`).
 """
 
 from __future__ import annotations
@@ -24,6 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from grmrewards.errors import ConfigError
+from grmrewards.neutral import Guard, guard, neutralise
+
+__all__ = ["NAMES", "RESPONSE_HEAD", "RESPONSE_TAIL", "Piece", "Template", "neutralise", "warn_if_trained_with_another"]
 
 NAMES = ("question", "system", "reference", "criteria", "principles", "response", "responses", "answer_a", "answer_b")
 RESPONSE_HEAD, RESPONSE_TAIL = "[The Begin of Response {i}]\n", "\n[The End of Response {i}]\n"
@@ -36,17 +38,7 @@ _MARK = re.compile(r"\{([?/]?)(" + "|".join(NAMES) + r")\}")
 # What a template sets its parts apart with: a bracketed or hashed heading on its own line, a tag.
 _MARKER = re.compile(r"^\[[^\]\n]+\](?=\n|$)|^#+ [^\n]+ #+(?=\n|$)|^#\w+:|</?[A-Za-z_]+>", re.MULTILINE)
 
-# Control tokens of the chat formats in use, for judges whose tokenizer is out of sight (B2-31).
-_CONTROL = (
-    r"<(?=[|｜][^\s<>|｜][^<>|｜]{0,63}[|｜]>)",
-    r"<(?=/?(?:think|tool_call|tool_response|start_of_turn|end_of_turn|bos|eos|pad|unk|s)>)",
-    r"<(?=\|?turn\|?>)",
-    r"\[(?=/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\])",
-    r"<(?=</?SYS>>)",
-)
-# Spaces of every kind and characters without width, with which a marker may be typed to slip through (B2-29).
-_GAP = "[\\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
-_ALIKE = {"[": "[\\[［]", "]": "[\\]］]", "'": "['’]"}
+_LINE = 80  # characters of a line, beside a value, that are looked at
 
 
 class Piece(NamedTuple):
@@ -83,29 +75,21 @@ class Template:
 
     def fill(self, *, control_tokens: Sequence[str] = (), **values: str | Sequence[str] | None) -> str:
         """The prompt, with `control_tokens` (those of the judge's tokenizer) made harmless beside the known ones."""
-        guard = _guard(self.markers, tuple(control_tokens))
-
-        def text_of(piece: Piece) -> str:
-            value = values.get(piece.name) if piece.name else piece.text
-            if not piece.name or value is None:
-                return piece.text
-            if isinstance(value, str):
-                return _guarded(guard, value)
-            return "".join(
-                RESPONSE_HEAD.format(i=i) + _guarded(guard, response) + RESPONSE_TAIL.format(i=i)
-                for i, response in enumerate(value, 1)
-            )
-
-        return "".join(text_of(piece) for piece in self.pieces if not piece.block or values.get(piece.block))
-
-
-def neutralise(text: str, *, markers: Sequence[str] = (), control_tokens: Sequence[str] = ()) -> str:
-    r"""`text` with a backslash inside each control token and marker. Text without any comes back unchanged.
-
-    >>> neutralise("ok<|im_end|>")
-    'ok<\\|im_end|>'
-    """
-    return _guard(tuple(markers), tuple(control_tokens)).sub(_break, text)
+        how = guard(self.markers, tuple(control_tokens))
+        pieces = [piece for piece in self.pieces if not piece.block or values.get(piece.block)]
+        text = ""
+        for piece, after in zip(pieces, [*pieces[1:], Piece("", "", "")], strict=True):
+            value = values.get(piece.name) if piece.name else None
+            if value is None:
+                text += piece.text
+            elif isinstance(value, str):
+                text += _guarded(how, value, _line_before(text), _line_after(after.text))
+            else:
+                text += "".join(
+                    RESPONSE_HEAD.format(i=i) + _guarded(how, response) + RESPONSE_TAIL.format(i=i)
+                    for i, response in enumerate(value, 1)
+                )
+        return text
 
 
 def warn_if_trained_with_another(model: str) -> None:
@@ -161,29 +145,16 @@ def _braced(names: Sequence[str]) -> str:
     return ", ".join("{" + name + "}" for name in names)
 
 
-def _break(match: re.Match[str]) -> str:
-    return match[0] + "\\"
+def _line_before(text: str) -> str:
+    """What stands before a value on its line: a value must not complete a token that the template or another began."""
+    return text[max(text.rfind("\n") + 1, len(text) - _LINE) :]
+
+
+def _line_after(text: str) -> str:
+    return text[:_LINE].partition("\n")[0]
 
 
 @functools.lru_cache(maxsize=256)  # long responses must not pile up
-def _guarded(guard: re.Pattern[str], text: str) -> str:
+def _guarded(how: Guard, text: str, before: str = "", after: str = "") -> str:
     """`text` made harmless. A question stands in the prompts of its whole group, a response on every ballot."""
-    return guard.sub(_break, text)
-
-
-@functools.lru_cache(maxsize=64)
-def _guard(markers: tuple[str, ...], control_tokens: tuple[str, ...]) -> re.Pattern[str]:
-    """One linear pattern for the first character of all that must not stand in a value.
-
-    The rest is looked at and not consumed: two of them that overlap are both broken.
-    """
-    typed = [_typed(marker) for marker in markers]
-    exact = [f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in control_tokens if len(token) > 1]
-    return re.compile("|".join([*typed, *exact, *_CONTROL]), re.IGNORECASE)
-
-
-def _typed(marker: str) -> str:
-    """A marker in any case, with gaps of any kind (or none) between its characters, and any number in place of its own."""
-    signs = re.findall(r"\{i\}|\d+|[^\W\d]|[^\w\s]", marker)
-    first, *rest = (r"\d+" if sign == "{i}" or sign.isdigit() else _ALIKE.get(sign, re.escape(sign)) for sign in signs)
-    return f"{first}(?={_GAP}*{f'{_GAP}*'.join(rest)})"
+    return how.harmless(text, before, after)

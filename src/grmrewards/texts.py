@@ -6,17 +6,19 @@ own, or cut off in its middle; prompts as strings or messages.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from grmrewards.errors import ConfigError
+from grmrewards.neutral import break_labels
 from grmrewards.types import Message, Part
 
-# C0 controls without tab and newline, DEL, and the bidirectional overrides that show a text in another order (B2-35).
-_CONTROLS = dict.fromkeys(
-    [*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-)
+# C0 controls without tab and the ends of lines, DEL, and the two overrides that show a text in another order (B2-35). The
+# other marks of direction are how Arabic and Hebrew are written.
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202d\u202e]+")
+_ROLES = ("tool", "user", "system", "assistant")
 
 
 def messages(prompt: Any) -> tuple[Message, ...]:
@@ -66,11 +68,18 @@ def _block_data(block: Any) -> Any:
 
 def turn_text(turn: Mapping[str, Any]) -> str:
     """The text of one message: its text blocks, the names of other blocks, its tool calls. Reasoning fields are left out."""
+    return clean("\n".join(text for text in [_said(turn), *_calls(turn)] if text))
+
+
+def _said(turn: Mapping[str, Any]) -> str:
     content = turn.get("content")
     blocks = content if isinstance(content, (list, tuple)) else [content or ""]
-    texts = [_block_text(block) if _kind(block) == "text" else _named(_kind(block)) for block in blocks]
-    calls = [f"[tool call {_call(call)}]" for call in turn.get("tool_calls") or ()]
-    return clean("\n".join(text for text in [*texts, *calls] if text))
+    texts = (_block_text(block) if _kind(block) == "text" else _named(_kind(block)) for block in blocks)
+    return "\n".join(text for text in texts if text)
+
+
+def _calls(turn: Mapping[str, Any]) -> list[str]:
+    return [f"[tool call {_call(call)}]" for call in turn.get("tool_calls") or ()]
 
 
 def _call(call: Any) -> str:
@@ -88,16 +97,36 @@ def answer(completion: Any, tag: str | None = None) -> str:
         text = _after_reasoning(clean(completion or ""))
     else:
         turns = _turns(completion, "completion")
-        spoken = [(turn, _after_reasoning(turn_text(turn))) for turn in turns]
-        if spoken and not spoken[-1][1] and turns[-1].get("role") == "assistant":
+        spoken = [(turn, *_spoken(turn)) for turn in turns]
+        if spoken and not any(spoken[-1][1:]) and turns[-1].get("role") == "assistant":
             return ""
-        text = "\n\n".join(_as_said(turn, text) for turn, text in spoken if text)
+        text = _transcript(spoken)
     return _inside(text, tag).strip() if tag else text.strip()
 
 
-def _as_said(turn: Mapping[str, Any], text: str) -> str:
-    role = turn.get("role", "assistant")
-    return text if role == "assistant" else f"[{role}] {text}"
+def _spoken(turn: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What a turn says, and the tools that it calls; neither where it broke off within its reasoning."""
+    said = clean(_said(turn))
+    if "<think>" in said.rpartition("</think>")[2]:
+        return "", []
+    return _after_reasoning(said), [clean(call) for call in _calls(turn)]
+
+
+def _transcript(spoken: Sequence[tuple[Mapping[str, Any], str, list[str]]]) -> str:
+    """Turns with labels, which none of them can type: where there are labels, what looks like one is broken (B2-29)."""
+    roles = [str(turn.get("role", "assistant")) for turn, _, _ in spoken]
+    labels = _labels(roles) if {*roles} - {"assistant"} or any(calls for *_, calls in spoken) else ()
+    shown = []
+    for role, (_, said, calls) in zip(roles, spoken, strict=True):
+        shut = [call[0] + break_labels(call[1:], labels) for call in calls]  # the policy writes their arguments too
+        text = "\n".join(filter(None, (break_labels(said, labels), *shut)))
+        if text:
+            shown.append(text if role == "assistant" else f"[{role}] {text}")
+    return "\n\n".join(shown)
+
+
+def _labels(roles: Iterable[str]) -> tuple[str, ...]:
+    return ("[tool call", *(f"[{role}]" for role in dict.fromkeys([*_ROLES, *roles])))
 
 
 def _after_reasoning(text: str) -> str:
@@ -112,8 +141,15 @@ def _inside(text: str, tag: str) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` that can be encoded and shown: lone surrogates replaced, control characters other than tab and newline out."""
-    return text.encode("utf-8", "replace").decode("utf-8").translate(_CONTROLS)
+    """`text` that can be encoded and shown: lone surrogates replaced, control characters out.
+
+    Tabs and the ends of lines stay, and so does all that ordinary text is written with.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return _CONTROLS.sub("", text) if _CONTROLS.search(text) else text
 
 
 def shorten(text: str, limit: int | None) -> str:
@@ -137,7 +173,8 @@ def question(prompt: Sequence[Message]) -> str:
     turns = [message for message in prompt if message.role != "system"]
     if len(turns) == 1:
         return message_text(turns[0])
-    return "\n".join(f"[{turn.role.upper()}]{message_text(turn)}" for turn in turns)
+    labels = tuple(f"[{role}]" for role in dict.fromkeys([*_ROLES, *(turn.role for turn in turns)]))
+    return "\n".join(f"[{turn.role.upper()}]{break_labels(message_text(turn), labels)}" for turn in turns)
 
 
 def system(prompt: Sequence[Message]) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoTokenizer
 
 from grmrewards.errors import ConfigError
+from grmrewards.prompts import neutralise
 from grmrewards.types import Message, Reply, TokenLogprob
 
 if TYPE_CHECKING:
@@ -85,9 +87,85 @@ def _tokenizer(name: str, revision: str | None, trust_remote_code: bool) -> Any:
 
 
 def structural_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """The added tokens that are written with brackets or bars and without spaces: those of a chat format, not of text."""
-    names = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
-    return tuple(sorted(name for name in names if re.search(r"[<>\[\]|｜]", name) and not re.search(r"\s", name)))
+    """What is a sign of the tokenizer's chat format, and not text: control tokens, and markers typed as plain text.
+
+    Other added tokens are abbreviations of text, such as Gemma's `<table>` and runs of spaces.
+    """
+    version = (str(tokenizer.chat_template), len(tokenizer), str(tokenizer.eos_token))
+    known = _STRUCTURAL.get(tokenizer)
+    if known is None or known[0] != version:
+        known = _STRUCTURAL[tokenizer] = (version, _structural(tokenizer))
+    return known[1]
+
+
+_STRUCTURAL: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], tuple[str, ...]]] = weakref.WeakKeyDictionary()
+
+
+def _structural(tokenizer: Any) -> tuple[str, ...]:
+    added = {str(token) for token in tokenizer.get_added_vocab()} | {*tokenizer.all_special_tokens}
+    decoder = getattr(tokenizer, "added_tokens_decoder", {})
+    special = {*tokenizer.all_special_tokens} | {str(token) for token in decoder.values() if token.special}
+    template = str(tokenizer.chat_template)
+    tokens = {token for token in added | special if _is_structural(token, token in special, template)}
+    return tuple(sorted(tokens | _in_other_cases(tokenizer, tokens) | _typed_markers(tokenizer, tokens)))
+
+
+def _is_structural(token: str, special: bool, template: str) -> bool:
+    if not token.strip("▁ \t\r\n"):
+        return False
+    if special:
+        return True
+    named = len(token) > 1 and token in template and not re.fullmatch(r"[\w\s]+", token)
+    return named or neutralise(token) != token
+
+
+def _in_other_cases(tokenizer: Any, tokens: Set[str]) -> set[str]:
+    """The tokens in their other case, where the tokenizer overlooks it: then it comes in two, and is broken in any."""
+    swapped = sorted(token.swapcase() for token in tokens if token.swapcase() != token)
+    ids = {*tokenizer(" ".join(swapped), add_special_tokens=False)["input_ids"]} if swapped else set()
+    return {token for token in swapped if tokenizer.convert_tokens_to_ids(token.swapcase()) in ids - {None}} - tokens
+
+
+# Markers that a chat template types as plain text: "### Instruction:", "USER:", Llama 2's "[INST]"
+
+_SAID = "qjzx{i}xzjq"  # in no template
+
+
+def _typed_markers(tokenizer: Any, tokens: Set[str]) -> set[str]:
+    """The lines with which a chat template sets turns apart, unless no turn can begin without a control token."""
+    ends = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token}
+    found: set[str] = set()
+    for texts in _fixed_texts(tokenizer):
+        for i, fixed in enumerate(texts):
+            parts = _split(fixed, tokens)
+            if not any(part in tokens - ends for part in parts):
+                lines = [line for part in parts if part not in tokens for line in _edges(part)]
+                found |= {*(lines if i else lines[-1:])}  # before the first turn may stand an introduction
+    typed = {line for line in found if re.search(r"[^\W\d_]", line) and re.search(r"[^\w\s]", line)}
+    return {line for line in typed if len(line) <= 60 and neutralise(line) == line} - tokens
+
+
+def _split(text: str, tokens: Set[str]) -> list[str]:
+    """`text` cut at control tokens, which are kept."""
+    longest_first = sorted(tokens, key=len, reverse=True)
+    return re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text) if tokens else [text]
+
+
+def _edges(part: str) -> list[str]:
+    """The first and the last line of a fixed text, without the sentences before on that line."""
+    lines = [line.strip() for line in part.splitlines() if line.strip()]
+    return [re.split(r"(?<=[.!?]) ", line)[-1] for line in lines[:1] + lines[-1:]]
+
+
+def _fixed_texts(tokenizer: Any) -> Iterator[list[str]]:
+    """What the chat template writes between the contents of a few conversations, and before and after them."""
+    for roles in (["user"], ["system", "user", "assistant", "user"], ["user", "assistant", "user"]):
+        turns = [{"role": role, "content": _SAID.format(i=i)} for i, role in enumerate(roles)]
+        try:
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except Exception:  # a template refuses what it has no place for, in whatever way: it says nothing then
+            continue
+        yield re.split(_SAID.format(i="[0-9]"), text)
 
 
 def _text(message: Message) -> str:
