@@ -24,6 +24,10 @@ def tagged(text, *, low=0, high=10, finish="stop"):
     return parsing.tagged_score(Reply(text, finish_reason=finish), "score", low=low, high=high)
 
 
+def from_json(text, count=1, *, key="score", low=0, high=10, finish="stop"):
+    return parsing.json_scores(Reply(text, finish_reason=finish), key, count, low=low, high=high)
+
+
 def principles(text, finish="stop"):
     return parsing.principles_text(Reply(text, finish_reason=finish))
 
@@ -105,6 +109,8 @@ def test_box_is_read(text, want):
         pytest.param(r"\boxed{8, 7" + " " * 3_000 + ", 9}", 2, id="B2-16-more-than-the-count-far-behind"),
         pytest.param(r"\boxed{\frac{7}{10}}", 1, id="B2-17-fraction"),
         pytest.param(r"\boxed{1**0}", 1, id="B2-17-clothes-do-not-join-digits"),
+        pytest.param(r"\boxed{\text{1}0}", 1, id="B2-17-macros-do-not-join-digits"),
+        pytest.param(r"\boxed{3} and \boxed as asked", 1, id="B2-17-last-box-without-a-brace"),
         pytest.param(r"\boxed 8", 1, id="B2-17-no-brace"),
         pytest.param(", ".join(map(str, range(9_000))), 1, id="B2-18-numbers-without-a-box"),
         pytest.param(r"\boxed{" + ", ".join(map(str, range(900))) + "}", 2, id="B2-18-numbers-in-the-box"),
@@ -121,6 +127,16 @@ def test_box_is_refused(text, count):
 def test_b2_3_cut_off_after_a_box_that_was_not_the_last_word():
     with pytest.raises(ParseError, match="max_tokens"):
         boxed(r"e.g. \boxed{9}. Now to the first criterion", finish="length")
+
+
+@pytest.mark.parametrize("reason", ["length", "LENGTH", "max_tokens", "content_filter", "abort"])
+def test_b2_3_cut_off_for_whatever_reason(reason):
+    for read, text in ((boxed, r"\boxed{9}"), (tagged, "<score>9</score>"), (from_json, '{"score": 9}')):
+        assert read(text + "\n", finish=reason) in ([9], 9)
+        with pytest.raises(ParseError, match=reason):
+            read(text + " was the example. Now", finish=reason)
+    with pytest.raises(ParseError, match=reason):
+        principles(f"Evaluation Principles:\n{LISTED}", reason)
 
 
 @pytest.mark.parametrize("end", ["", ".", "**", "$\n"])
@@ -143,6 +159,8 @@ def test_b2_3_cut_off_right_behind_the_verdict_keeps_it(end):
         pytest.param("<score>0.0</score>", 0, id="B2-10-lower-bound"),
         pytest.param(r"<score>**\text{8}**</score>", 8, id="B2-17-clothes"),
         pytest.param("<SCORE>8</Score>", 8, id="any-case"),
+        pytest.param("<score>3</score> <score final='yes'>8</score >", 8, id="B2-5-attributes-hide-no-tag"),
+        pytest.param("<scores>3</scores> <score>8</score>", 8, id="another-tag-that-begins-alike"),
         pytest.param("<critique>İİİ</critique><score>7.5</score>", 7.5, id="letters-that-grow-in-lower-case"),
         pytest.param("<score>8</score> is final</score>", 8, id="stray-closing-tag"),
         pytest.param("<score>8</score>\n\nI hope this helps.", 8, id="B2-22-trailing-prose"),
@@ -160,6 +178,7 @@ def test_tag_is_read(text, want):
         pytest.param("I can't help with that.", id="B2-2-refusal"),
         pytest.param("<critique>good</critique><score>8", id="B2-3-never-closed"),
         pytest.param("<score>9</score> and so <score>8", id="B2-3-earlier-tag-does-not-stand-in"),
+        pytest.param('<score>9</score> <score value="3"/>', id="B2-3-earlier-tag-does-not-stand-in-for-an-empty-one"),
         pytest.param("<think><score>10</score>", id="B2-4-reasoning-without-end"),
         pytest.param("<score>3/5</score>", id="B2-7-other-denominator"),
         pytest.param("<score>7-8</score>", id="B2-9-range"),
@@ -184,6 +203,84 @@ def test_tag_is_refused(text):
 def test_tag_cut_off_in_the_middle_of_more_text():
     with pytest.raises(ParseError, match="max_tokens"):
         tagged("the example <score>9</score> shows", finish="length")
+
+
+# The last JSON object, for families of one's own
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        pytest.param('{"score": 7.5}', [7.5], id="B2-22-plain"),
+        pytest.param('{"why": "good", "score": 8} I hope this helps {much}.', [8], id="B2-22-trailing-prose"),
+        pytest.param('Here:\n```json\n{"score": 8}\n```', [8], id="B2-22-json-fence"),
+        pytest.param('{"score": "8"}', [8], id="B2-22-number-as-a-string"),
+        pytest.param('{"score": "**8/10**"}', [8], id="B2-22-string-out-of-ten"),
+        pytest.param('{"score": [8, "3", "7 / 10"]}', [8, 3, 7], id="B2-22-list"),
+        pytest.param('{"score": [8]}', [8], id="B2-22-list-of-one"),
+        pytest.param('[{"score": 8}]', [8], id="B2-22-object-in-a-list"),
+        pytest.param('{"result": {"score": 8}, "n": 1}', [8], id="B2-22-nested"),
+        pytest.param('<think>{"score": 9}</think>{"score": 3}', [3], id="B2-4-only-after-the-reasoning"),
+        pytest.param('e.g. {"score": 9}. Mine: {"score": 3}', [3], id="B2-5-echoed-example-first"),
+        pytest.param('{"said": "{\\"score\\": 10}", "score": 3}', [3], id="B2-5-echoed-in-a-string-before"),
+        pytest.param('{"score": 3, "said": "{\\"score\\": 10}"}', [3], id="B2-5-echoed-in-a-string-behind"),
+        pytest.param('as in {"score": <number>}: {"score": 3}', [3], id="B2-5-the-form-repeated"),
+        pytest.param('{"score": 3} {"note": "done"}', [3], id="B2-5-an-object-without-the-key-behind"),
+        pytest.param('{"why": "two\nlines", "score": 3}', [3], id="a-line-break-in-a-string"),
+        pytest.param('{"id": 1, "id": 1} {"score": 3}', [3], id="B2-22-duplicate-in-another-object"),
+        pytest.param('{"x": ' + "9" * 5_000 + ', "score": 3}', [3], id="B2-11-digits-elsewhere"),
+    ],
+)
+def test_json_is_read(text, want):
+    assert from_json(text, len(want)) == want
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        pytest.param("", 1, id="B2-1-empty"),
+        pytest.param(None, 1, id="B2-1-none"),
+        pytest.param("I can't rate this.", 1, id="B2-2-refusal"),
+        pytest.param('{"score": 8', 1, id="B2-3-never-closed"),
+        pytest.param('{"score": 9} and so {"score": 8', 1, id="B2-3-earlier-object-does-not-stand-in"),
+        pytest.param('<think>{"score": 9}', 1, id="B2-4-reasoning-without-end"),
+        pytest.param('{"score": 3, "quoted": {"score": 10}}', 1, id="B2-5-key-at-two-depths"),
+        pytest.param('{"score": 3, "quoted": {"score": 10}, oops}', 1, id="B2-5-inside-of-a-broken-object"),
+        pytest.param('{score: 3, "quoted": {"score": 10}}', 1, id="B2-5-inside-of-what-is-no-json"),
+        pytest.param('{"score": "3, "quoted": {"score": 10}', 1, id="B2-5-inside-of-what-was-never-closed"),
+        pytest.param('{"mine": 3, "quoted": {"score": 10}', 1, id="B2-5-inside-of-another-that-was-never-closed"),
+        pytest.param('{"score": "3/5"}', 1, id="B2-7-other-denominator"),
+        pytest.param('{"score": "7-8"}', 1, id="B2-9-range"),
+        pytest.param('{"score": -3}', 1, id="B2-10-negative"),
+        pytest.param('{"score": 10.01}', 1, id="B2-10-above"),
+        pytest.param('{"score": NaN}', 1, id="B2-11-nan"),
+        pytest.param('{"score": Infinity}', 1, id="B2-11-infinity"),
+        pytest.param('{"score": "inf"}', 1, id="B2-11-inf-as-a-string"),
+        pytest.param('{"score": 1e1}', 1, id="B2-11-exponent"),
+        pytest.param('{"score": ' + "9" * 400 + "}", 1, id="B2-11-four-hundred-nines"),
+        pytest.param('{"score": ' + "9" * 5_000 + "}", 1, id="B2-11-more-digits-than-python-reads"),
+        pytest.param('{"score": true}', 1, id="B2-11-true"),
+        pytest.param('{"score": null}', 1, id="B2-11-null"),
+        pytest.param('{"score": "٨"}', 1, id="B2-12-arabic-digit"),
+        pytest.param('{"score": "\\u0038"}', 1, id="B2-12-digit-as-an-escape"),
+        pytest.param('{"score": "7,5"}', 1, id="B2-13-decimal-comma"),
+        pytest.param('{"score": [8]}', 2, id="B2-16-one-too-few"),
+        pytest.param('{"score": [8, 7, 6]}', 2, id="B2-16-one-too-many"),
+        pytest.param('{"score": 8}', 2, id="B2-16-a-number-where-two-are-wanted"),
+        pytest.param('{"score": []}', 1, id="B2-16-nothing"),
+        pytest.param('{"score": [[8]]}', 1, id="B2-16-list-in-a-list"),
+        pytest.param('{"score": {"1": 8}}', 1, id="B2-16-object"),
+        pytest.param('{"score": 9, "score": 3}', 1, id="B2-22-duplicate-key"),
+        pytest.param('{"score": 3, "a": {"b": 1, "b": 2}}', 1, id="B2-22-duplicate-key-anywhere-in-it"),
+        pytest.param('{"score": 8,}', 1, id="B2-22-trailing-comma"),
+        pytest.param("{'score': 8}", 1, id="B2-22-python"),
+        pytest.param('{"Score": 8}', 1, id="B2-22-another-key"),
+        pytest.param(r'{"quote": "\boxed{9}"}', 1, id="no-key-no-guess"),
+    ],
+)
+def test_json_is_refused(text, count):
+    with pytest.raises(ParseError):
+        from_json(text, count)
 
 
 # Principles and their parts
@@ -254,6 +351,10 @@ def test_weights_sum_to_one(text, want):
         pytest.param("- [A]: first Score: 3/10, at last Score: 4/10", [4], id="last-of-a-line"),
         pytest.param("- [A]: Score: 11/10\n- [B]: Score: 6/10", [], id="out-of-range-none"),
         pytest.param("- [A]: Score: 8/100", [], id="out-of-a-hundred"),
+        pytest.param("- [A]: Score: 8/10.5", [], id="out-of-ten-and-a-half"),
+        pytest.param("- [A]: 'Score: 9/10', it says. Score: -3/10", [], id="B2-10-an-earlier-score-does-not-stand-in"),
+        pytest.param("- [A]: Score: 9/10\n- [B]: Score: 4-6/10", [], id="B2-9-a-range-voids-all"),
+        pytest.param("- [A]: Score: 8/10.0.", [8], id="full-stop-behind"),
         pytest.param("Final Score: 8/10", [], id="no-criterion"),
     ],
 )
@@ -282,10 +383,15 @@ def test_criterion_scores(text, want):
         pytest.param("(weight:" * (MEGABYTE // 8), id="B2-19-weights"),
         pytest.param("9" * MEGABYTE, id="B2-19-digits"),
         pytest.param("a" * MEGABYTE, id="B2-19-letters"),
+        pytest.param('{"a":' * (MEGABYTE // 5), id="B2-19-nested-json"),
+        pytest.param('{"' * (MEGABYTE // 2), id="B2-19-broken-json"),
+        pytest.param('{"score": 9, "a": [' + "[" * MEGABYTE, id="B2-19-nested-lists"),
+        pytest.param('{"a":{}}' * (MEGABYTE // 8), id="B2-19-json-objects"),
+        pytest.param("<score " * (MEGABYTE // 7), id="B2-19-open-tags"),
     ],
 )
 def test_b2_19_a_megabyte_of_anything(text):
-    for read in (boxed, tagged, principles):
+    for read in (boxed, tagged, from_json, principles):
         with pytest.raises(JudgeError):
             read(text)
     parsing.weights(text)
@@ -296,6 +402,27 @@ def test_b2_19_a_megabyte_of_anything(text):
 def test_b2_19_the_verdict_at_the_end_of_a_megabyte():
     assert boxed("x" * MEGABYTE + r"\boxed{7}") == [7]
     assert tagged("x" * MEGABYTE + "<score>7</score>") == 7
+    assert from_json('{"x": ' * (MEGABYTE // 6) + '{"score": 1' + "x" * 20_000 + '{"score": 7}') == [7]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(r"\boxed{8" + " " * 1_900 + "/5}", id="spaces-before-the-total"),
+        pytest.param(r"\boxed{" + ",".join(f"#{i}:{i}" for i in range(200, 450)) + "}", id="labels"),
+        pytest.param(r"\boxed{" + "x" * 1_900 + "}", id="letters"),
+        pytest.param(r"\boxed{" + "x" * 9_000 + "}", id="more-letters"),
+        pytest.param("x" * 30_000, id="no-box"),
+        pytest.param("<score>" + "x" * 9_000, id="open-tag"),
+        pytest.param('{"score": ["' + "x" * 9_000 + '"]}', id="json"),
+        pytest.param('{"score": [' + "1," * 5_000 + "1]}", id="list"),
+    ],
+)
+def test_an_error_quotes_little_of_the_judge(text):
+    for read in (boxed, tagged, from_json, principles):
+        with pytest.raises(ParseError) as error:
+            read(text, 250) if read is boxed else read(text)
+        assert len(str(error.value)) < 200
 
 
 ANYTHING = st.one_of(

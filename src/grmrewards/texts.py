@@ -79,11 +79,13 @@ def _said(turn: Mapping[str, Any]) -> str:
 
 
 def _calls(turn: Mapping[str, Any]) -> list[str]:
-    return [f"[tool call {_call(call)}]" for call in turn.get("tool_calls") or ()]
+    calls = turn.get("tool_calls")
+    return [f"[tool call {_call(call)}]" for call in calls] if isinstance(calls, (list, tuple)) else []
 
 
 def _call(call: Any) -> str:
     function = call.get("function", call) if isinstance(call, Mapping) else {}
+    function = function if isinstance(function, Mapping) else {}
     return f"{function.get('name', '')}({function.get('arguments', '')})"
 
 

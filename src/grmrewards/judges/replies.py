@@ -158,11 +158,12 @@ def _positions(choice: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
 
 def _alternatives(position: Mapping[str, Any]) -> list[tuple[str, float]]:
     """(token, logprob) at one position, most likely first: the alternatives, and the sampled one if not among them."""
-    listed = [entry for entry in position.get("top_logprobs") or () if isinstance(entry, dict)]
+    given = position.get("top_logprobs")
+    listed = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else []
     if position.get("token") not in [entry.get("token") for entry in listed]:
         listed.append(dict(position))
     pairs = [(str(entry.get("token")), entry.get("logprob")) for entry in listed]
-    known = [(token, min(float(lp), 0.0)) for token, lp in pairs if isinstance(lp, (int, float)) and not lp <= SENTINEL]
+    known = [(token, float(min(lp, 0.0))) for token, lp in pairs if isinstance(lp, (int, float)) and not lp <= SENTINEL]
     return sorted(known, key=lambda pair: -pair[1])
 
 
@@ -172,7 +173,7 @@ def _bare(token: str) -> str:
 
 
 def _first_words(alternatives: Sequence[tuple[str, float]], labels: Sequence[str], mass: float) -> str:
-    begins = ", ".join(f"{token!r} ({math.exp(logprob):.2f})" for token, logprob in alternatives[:3])
+    begins = ", ".join(f"{token[:20]!r} ({math.exp(logprob):.2f})" for token, logprob in alternatives[:3])
     return (
         f"the judge does not begin with {' or '.join(labels)}: their probability is {mass:.2f}, it begins with "
         f"{begins or 'nothing'}. Thinking must be off: extra_body={{'chat_template_kwargs': {{'enable_thinking': False}}}}."
