@@ -7,7 +7,7 @@ VENV_TRL022 := .venv-trl022
 VENV_UNSLOTH := .venv-unsloth
 VENV_LLAMA := .venv-llama
 ARGS ?=
-TRAINING := tests/training tests/ranks/test_training_on_ranks.py tests/test_transformers_judge.py tests/test_isolated_judge.py
+TRAINING := tests/training tests/ranks/test_training_on_ranks.py tests/test_transformers_judge.py tests/test_isolated_judge.py tests/test_adapter_judge.py
 
 # Models this small run fastest on one thread; two wait for each other.
 export OMP_NUM_THREADS := 1

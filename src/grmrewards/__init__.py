@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from grmrewards.families.ipgrm import IPGRMReward
     from grmrewards.families.irpm import IRPMReward
     from grmrewards.families.listwise import ListwiseReward
+    from grmrewards.judges.adapter import AdapterJudge
     from grmrewards.judges.openai import OpenAIJudge
     from grmrewards.judges.scripted import ScriptedJudge
     from grmrewards.judges.transformers import TransformersJudge
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdapterJudge",
     "ConfigError",
     "ContextOverflow",
     "FatalJudgeError",
@@ -63,6 +65,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "AdapterJudge": "judges.adapter",
     "GRAMReward": "families.gram",
     "Group": "types",
     "IPGRMReward": "families.ipgrm",

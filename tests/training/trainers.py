@@ -32,7 +32,9 @@ def takes(option):
     return option in {field.name for field in dataclasses.fields(GRPOConfig)}
 
 
-def trainer(rewards, rows, *, eval_rows=None, peft_config=None, embedding_scale=1, **changes):
+def trainer(
+    rewards, rows, *, eval_rows=None, peft_config=None, embedding_scale=1, model=None, tokenizer=None, **changes
+):
     """A GRPOTrainer for `rewards` on a dataset of `rows`; `changes` are made to its config."""
     import torch
     from datasets import Dataset
@@ -40,7 +42,8 @@ def trainer(rewards, rows, *, eval_rows=None, peft_config=None, embedding_scale=
 
     cpu_loss.provide()
     torch.set_num_threads(1)
-    model, tokenizer = tiny.model_and_tokenizer()
+    if model is None:
+        model, tokenizer = tiny.model_and_tokenizer()
     model.model.embed_tokens.weight.data.mul_(embedding_scale)
     settings = {**SHORT, "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": GROUP_SIZE}
     return GRPOTrainer(

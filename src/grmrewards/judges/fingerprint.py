@@ -8,7 +8,7 @@ tensors that change places change it. It tells models apart; it is no protection
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ CHUNK, CHUNK_ON_GPU = 1 << 20, 1 << 25  # bytes looked at at once; it costs a fe
 _MIX = (-7046029254386353131, -4658895280553007687, -7723592293110705685)  # odd, from splitmix64; int64 wraps around
 
 
-def fingerprint(model: Any) -> str:
-    """The names, shapes, number formats and checksums of all parameters and stored buffers.
+def fingerprint(model: Any, *, without: Set[str] = frozenset()) -> str:
+    """The names, shapes, number formats and checksums of all parameters and stored buffers, but for the adapters `without`.
 
     Tied weights count once. Buffers that no checkpoint holds (frequencies of rotary positions) follow from the
     configuration, and some change while a model runs: they are left out. Weights that were given to a disk or to another
@@ -27,6 +27,8 @@ def fingerprint(model: Any) -> str:
     digest, seen = hashlib.sha256(), set()
     with torch.inference_mode():
         for name, tensor in sorted(_tensors(model)):
+            if not without.isdisjoint(name.split(".")):
+                continue
             place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
             if tensor.is_meta or not tensor.numel() or place not in seen:
                 digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {checksum(tensor)}\n".encode())

@@ -94,6 +94,9 @@ class RemoteNetwork:
         found: str = self._ask("fingerprint", {})
         return found
 
+    def release(self) -> None:
+        """That process gives its reserve back after each answer."""
+
     def forget(self) -> None:
         """In a forked copy: let go of the process, which is the parent's to use and to end."""
         self.close.detach()

@@ -61,6 +61,19 @@ def start_loading(source: Mapping[str, Any], isolate: bool | None) -> Future[Loa
     return loading
 
 
+def done(loaded: Loaded) -> Future[Loaded]:
+    """What is there already."""
+    future: Future[Loaded] = Future()
+    future.set_result(loaded)
+    return future
+
+
+def release(loading: Future[Loaded] | None) -> None:
+    """Give back the GPU memory that a judge keeps in reserve, where there is one."""
+    if loading is not None and loading.done() and loading.exception() is None:
+        loading.result().network.release()
+
+
 def _fulfil(loading: Future[Loaded], source: Mapping[str, Any], isolate: bool | None) -> None:
     try:
         loaded = load(source, isolate)

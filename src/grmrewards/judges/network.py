@@ -103,6 +103,12 @@ class Network:
             self._print = fingerprint(self.model)
         return self._print
 
+    def release(self) -> None:
+        """Give back the GPU memory that was kept in reserve: the policy's generation needs it."""
+        if self.model.device.type == "cuda":
+            with torch.cuda.device(self.model.device):
+                torch.cuda.empty_cache()
+
     def _padded(self, rows: Sequence[list[int]]) -> dict[str, torch.Tensor]:
         """Left-padded ids and their mask, on the model's device."""
         longest = max(map(len, rows))
@@ -128,7 +134,7 @@ class Network:
         Gives the width that logits must have. Unsloth may have come since the model was loaded: it is looked for again.
         """
         patches.refuse_patched(self.model)
-        training = self.model.training
+        modes = [(module, module.training) for module in self.model.modules()]
         if self.model.device.type == "cuda":
             torch.cuda.set_device(self.model.device)  # the current device is a matter of the thread
         self.model.eval()
@@ -136,7 +142,8 @@ class Network:
             with torch.inference_mode():
                 yield patches.vocabulary(self.model)
         finally:
-            self.model.train(training)
+            for module, training in modes:  # a part may be in another mode than the whole
+                module.training = training
 
 
 def choose_device(asked: str | None, *, gpus: int, local_rank: str | None) -> str:

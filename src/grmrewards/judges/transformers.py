@@ -187,6 +187,7 @@ class TransformersJudge:
         if users == 1:
             del self._open[loop]
             await batcher.close()
+            loading.release(self._loading)
 
     async def _loaded(self) -> loading.Loaded:
         """The judge, loaded on a thread of its own at first use, and again if its process ended: the event loop goes on."""
@@ -226,8 +227,10 @@ class TransformersJudge:
             raise ConfigError(
                 "a TransformersJudge that was given a loaded model cannot be pickled; give it the model's name or folder."
             )
-        names = ("model", "max_new_tokens", "isolate", "_source")
-        return {name: getattr(self, name) for name in names}
+        return self._state()
+
+    def _state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("model", "max_new_tokens", "isolate", "_source")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
