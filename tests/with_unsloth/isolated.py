@@ -1,12 +1,14 @@
 """Prints what a judge of the family that Unsloth has patched here says, as JSON: `python isolated.py FOLDER [unsloth]`."""
 
 import json
+import os
 import sys
 
 
 def logprobs(folder, *, unsloth):
     """The log-probabilities of two labels; with `unsloth`, from a process of its own beside a patched class."""
     if unsloth:
+        os.environ |= {"UNSLOTH_ALLOW_CPU": "1", "TORCHDYNAMO_DISABLE": "1"}  # its code for GPUs, and nothing compiled
         import unsloth as _  # noqa: F401
         from unsloth.models.qwen2 import FastQwen2Model
 
