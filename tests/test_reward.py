@@ -779,6 +779,25 @@ def test_listwise_scores_find_their_way_back_from_any_order():
     assert len({tuple(re.findall("quality .", text)) for text in asked}) > 4, "the orders differ"
 
 
+@pytest.mark.parametrize("family", [IPGRMReward, ListwiseReward, IRPMReward])
+@pytest.mark.parametrize(("min_votes", "scored"), [(1, True), (2, True), (3, False), (4, False)])
+def test_b2_21_fewer_usable_votes_than_were_wanted_are_no_score(family, min_votes, scored):
+    asked = set()
+
+    def two_of_four(messages):
+        """Two usable votes at first, and none when the others are asked for again."""
+        text = messages[0].content
+        if family is IPGRMReward and "[The Begin of" not in text:
+            return PRINCIPLES
+        first = text not in asked
+        asked.add(text)
+        return [r"<score>8</score> \boxed{8}"] * 2 + ["no"] * 2 if first else "no"
+
+    reward = family(ScriptedJudge(two_of_four), votes=4, min_votes=min_votes, max_failures=1.0)
+    (score,) = reward(prompts=["q"], completions=["a"])
+    assert (score is not None) == scored
+
+
 @pytest.mark.parametrize("votes", [2, 4, 8])
 def test_listwise_a_liking_for_a_place_cancels_over_an_order_and_its_reverse(votes):
     def likes_the_first(messages):
@@ -1086,13 +1105,14 @@ SHARED = {
 OWN = {
     IPGRMReward: {
         "votes": [0, -1, 1.5, True, None],
+        "min_votes": [0, 2, 1.5, None],
         "combine": ["mean", None, True],
         "cache_dir": [5, True, ""],
         "principles_judge": ["gpt-4o", 0, object()],
         "principles_template": [5, "", "no_such_template", "no marks\n"],
     },
-    ListwiseReward: {"votes": [0, 1.5, None], "shuffle": [1, "yes", None], "orders": [0, -2, 1.5]},
-    IRPMReward: {"votes": [0, 1.5, None], "aggregate": ["max", None, 1]},
+    ListwiseReward: {"votes": [0, 1.5, None], "min_votes": [0, 9], "shuffle": [1, "yes", None], "orders": [0, -2, 1.5]},
+    IRPMReward: {"votes": [0, 1.5, None], "min_votes": [0, 2], "aggregate": ["max", None, 1]},
     GRAMReward: {"baseline_column": ["", 5], "opponents": [0, -1, 1.5, True], "both_orders": [1, "no", None]},
 }
 WRONG = [

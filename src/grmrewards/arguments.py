@@ -21,6 +21,16 @@ def whole(name: str, value: Any, *, least: int = 1, optional: bool = False) -> A
     return value
 
 
+def votes(votes: Any, min_votes: Any) -> tuple[int, int]:
+    """Both, if they are whole numbers of at least 1 and `min_votes` is no more than `votes`."""
+    whole("votes", votes)
+    if whole("min_votes", min_votes) > votes:
+        raise ConfigError(
+            f"min_votes={min_votes} with votes={votes}; allowed are as many votes as there are, or fewer."
+        )
+    return votes, min_votes
+
+
 def number(name: str, value: Any, *, least: float, most: float = math.inf, optional: bool = False) -> Any:
     """`value` if it is a finite number in [least, most] (or None where `optional`)."""
     if optional and value is None:

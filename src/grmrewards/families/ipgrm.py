@@ -30,6 +30,7 @@ class IPGRMReward(Reward):
     Args:
         judge: Judges the responses, and writes the principles unless `principles_judge` is given.
         votes: Judgements a response, averaged over the usable ones.
+        min_votes: So many of them must be usable, or the response is unscored.
         combine: "boxed" takes the judge's own final number, as published; "weighted" recomputes the weighted mean of its
             criterion scores; "auto" recomputes it where the judge gave all parts, else takes the box.
         cache_dir: A folder that keeps principles over runs and shares them between processes.
@@ -58,13 +59,14 @@ class IPGRMReward(Reward):
         judge: Judge,
         *,
         votes: int = 1,
+        min_votes: int = 1,
         combine: Literal["boxed", "weighted", "auto"] = "boxed",
         cache_dir: str | Path | None = None,
         principles_judge: Judge | None = None,
         principles_template: str | Path | None = None,
         **shared: Any,
     ) -> None:
-        self.votes = arguments.whole("votes", votes)
+        self.votes, self.min_votes = arguments.votes(votes, min_votes)
         self.combine = arguments.one_of("combine", combine, ("boxed", "weighted", "auto"))
         self.principles_judge = arguments.judge(
             "principles_judge", judge if principles_judge is None else principles_judge
@@ -148,7 +150,8 @@ class IPGRMReward(Reward):
             temperature=0.0 if self.votes == 1 else 1.0,
             about=rows,
         )
-        return scoring.mean_over_votes([[vote.value] for vote in votes if vote.value is not None], 1)[0]
+        scores_V1 = [[vote.value] for vote in votes if vote.value is not None]
+        return scoring.mean_over_votes(scores_V1, 1)[0] if len(scores_V1) >= self.min_votes else None
 
     def _read(self, reply: Reply, principles: str) -> float:
         low, high = self.score_range

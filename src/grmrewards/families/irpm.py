@@ -22,6 +22,7 @@ class IRPMReward(Reward):
     Args:
         judge: The judge.
         votes: Judgements a response.
+        min_votes: So many of them must be usable, or the response is unscored.
         aggregate: "mean" or "median" over the usable votes.
         **shared: The arguments of `Reward`.
 
@@ -37,9 +38,15 @@ class IRPMReward(Reward):
     pointwise = True
 
     def __init__(
-        self, judge: Judge, *, votes: int = 1, aggregate: Literal["mean", "median"] = "mean", **shared: Any
+        self,
+        judge: Judge,
+        *,
+        votes: int = 1,
+        min_votes: int = 1,
+        aggregate: Literal["mean", "median"] = "mean",
+        **shared: Any,
     ) -> None:
-        self.votes = arguments.whole("votes", votes)
+        self.votes, self.min_votes = arguments.votes(votes, min_votes)
         self.aggregate = arguments.one_of("aggregate", aggregate, tuple(scoring.AGGREGATES))
         super().__init__(judge, **shared)
 
@@ -56,7 +63,7 @@ class IRPMReward(Reward):
             messages, self._read, n=self.votes, temperature=0.0 if self.votes == 1 else 1.0, about=rows
         )
         scores_V = [vote.value for vote in votes if vote.value is not None]
-        return scoring.AGGREGATES[self.aggregate](scores_V) if scores_V else None
+        return scoring.AGGREGATES[self.aggregate](scores_V) if len(scores_V) >= self.min_votes else None
 
     def _read(self, reply: Reply) -> float:
         low, high = self.score_range

@@ -24,6 +24,7 @@ class ListwiseReward(Reward):
     Args:
         judge: The judge.
         votes: Ballots a group.
+        min_votes: So many of them must be usable, or the group is unscored.
         shuffle: Show the responses in another order on each ballot; scores are mapped back.
         orders: How many orders the ballots are split over; by default one each. 2 is one order and its reverse, so that
             a server answers many ballots from one prompt.
@@ -40,9 +41,16 @@ class ListwiseReward(Reward):
     marks: ClassVar[tuple[str, ...]] = ("question", "responses")
 
     def __init__(
-        self, judge: Judge, *, votes: int = 8, shuffle: bool = True, orders: int | None = None, **shared: Any
+        self,
+        judge: Judge,
+        *,
+        votes: int = 8,
+        min_votes: int = 1,
+        shuffle: bool = True,
+        orders: int | None = None,
+        **shared: Any,
     ) -> None:
-        self.votes = arguments.whole("votes", votes)
+        self.votes, self.min_votes = arguments.votes(votes, min_votes)
         self.shuffle = arguments.one_of("shuffle", shuffle, (True, False))
         self.orders = arguments.whole("orders", orders, optional=True)
         super().__init__(judge, **shared)
@@ -51,7 +59,10 @@ class ListwiseReward(Reward):
         firsts, places = distinct(group.responses)
         ballots = Counter(self._orders(group, len(firsts)))
         counted = await together(self._vote(group, firsts, order, n) for order, n in ballots.items())
-        scores = scoring.mean_over_votes([ballot for ballots_V in counted for ballot in ballots_V], len(firsts))
+        scores_VG = [ballot for ballots in counted for ballot in ballots]
+        if len(scores_VG) < self.min_votes:
+            return [None] * len(places)
+        scores = scoring.mean_over_votes(scores_VG, len(firsts))
         return [scores[place] for place in places]
 
     def _orders(self, group: Group, size: int) -> list[tuple[int, ...]]:
