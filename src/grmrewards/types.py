@@ -81,8 +81,11 @@ class Judge(Protocol):
     A judge may also have `async def identity(self) -> str`: a text that names all that decides a judgement besides prompt
     and sampling (the weights, the chat template, the settings), and no key. Caches and records are kept by it, so that a
     judge that was trained on under the same name does not find what the old one said. It is called inside the entered
-    judge, at most once a call of a reward; it must be cheap when repeated, and may raise `JudgeError`. A judge without it
-    is known by its class and its attribute `model`.
+    judge, before each judgement where a record or a folder of principles is kept, so it must be cheap when repeated; it
+    may raise `JudgeError`. A judge without it is known by its class and its attribute `model`.
+
+    And it may have `control_tokens`, a sequence of texts that its tokenizer or its chat format gives a meaning of their
+    own: what is filled into its prompts cannot write them. Those of the formats in use are known without it.
     """
 
     async def generate(
