@@ -44,6 +44,7 @@ class _Line:
     lanes: list[Lane]
     slots: asyncio.Semaphore
     closing: list[Callable[[], Awaitable[None]]]
+    listing: asyncio.Lock
     users: int = 0
 
 
@@ -118,9 +119,10 @@ class Endpoint:
 
     async def listed(self) -> list[str]:
         """What the servers say about their model, asked for once a process: see `listing`."""
-        if self._listed is None or self._listed[0] != os.getpid():
-            lanes = self._lines[_here()].lanes
-            self._listed = os.getpid(), await listing.listed(lanes, self.model, self.timeout)
+        line = self._lines[_here()]
+        async with line.listing:
+            if self._listed is None or self._listed[0] != os.getpid():
+                self._listed = os.getpid(), await listing.listed(line.lanes, self.model, self.timeout)
         return self._listed[1]
 
     def addresses(self) -> list[str]:
@@ -188,13 +190,13 @@ class Endpoint:
         if self.client is not None:
             carrier = copied(self.client, self.timeout)
             lane = self._lane(self.replicas[0], carrier, without_credentials(str(self.client.base_url)))
-            return _Line([lane], slots, [carrier.close])
+            return _Line([lane], slots, [carrier.close], asyncio.Lock())
         if not self._addresses:
             self._addresses = {replica: address(replica.base_url, self._key) for replica in self.replicas}
         carried, closing = carriers(list(self._addresses.values()), self.timeout)
         pairs = zip(self._addresses.items(), carried, strict=True)
         lanes = [self._lane(replica, carrier, to.where) for (replica, to), carrier in pairs]
-        return _Line(lanes, slots, closing)
+        return _Line(lanes, slots, closing, asyncio.Lock())
 
     def _lane(self, replica: Replica, carrier: Carrier, where: str) -> Lane:
         return Lane(replica, carrier, self.budget, address=where, where=self._where(where))

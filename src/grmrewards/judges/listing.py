@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +22,9 @@ from grmrewards.judges.replica import Lane
 from grmrewards.judges.replies import parsed
 from grmrewards.types import CALL
 
+LOG = logging.getLogger("grmrewards")
 FIELDS = ("id", "root", "parent", "max_model_len", "owned_by")
-TRIES, WAIT, LONGEST = 4, 0.1, 10.0  # attempts, seconds between the first two, and seconds for one
+TRIES, WAIT, LONGEST = 4, 0.1, 5.0  # attempts, seconds between the first two, and seconds for one
 PASSING = (408, 409, 425, 429)
 _SCOPES = re.compile("scope|permission", re.IGNORECASE)  # OpenAI's keys that may judge, and may not list
 
@@ -29,15 +32,16 @@ _SCOPES = re.compile("scope|permission", re.IGNORECASE)  # OpenAI's keys that ma
 async def listed(lanes: Sequence[Lane], model: str, timeout: float) -> list[str]:
     """What each server that answers says about `model`: mostly one text, several where the servers differ.
 
-    Raises `FatalJudgeError` where a key is refused, `TransportError` where no server answers.
+    Where all fail to say it, the answer is one that equals no other: a judgement of this process is then not taken for that
+    of any judge. Raises `FatalJudgeError` where a key is refused, `TransportError` where no server can be reached.
     """
     found = await asyncio.gather(*(_one(lane, model, timeout) for lane in lanes), return_exceptions=True)
     errors = [error for error in found if isinstance(error, BaseException)]
     texts = [text for text in found if isinstance(text, str)]
     fatal = [error for error in errors if not isinstance(error, TransportError)]
-    if fatal or not texts:
+    if fatal or len(errors) == len(found):
         raise (fatal or errors)[0]
-    return sorted({text for text in texts if text})
+    return sorted({text for text in texts if text}) if texts else [f"unknown {secrets.token_hex(8)}"]
 
 
 def said(data: Any, model: str) -> str:
@@ -56,7 +60,8 @@ def said(data: Any, model: str) -> str:
     return json.dumps({**kept, **({"meta": meta} if isinstance(meta, dict) else {})}, sort_keys=True)
 
 
-async def _one(lane: Lane, model: str, timeout: float) -> str:
+async def _one(lane: Lane, model: str, timeout: float) -> str | None:
+    """What one server says; None where it fails to."""
     call, now = CALL.get(), asyncio.get_running_loop().time
     deadline = (call.deadline if call else None) or now() + TRIES * LONGEST
     for attempt in range(TRIES):
@@ -68,7 +73,12 @@ async def _one(lane: Lane, model: str, timeout: float) -> str:
         if attempt + 1 == TRIES or now() + wait > deadline:
             break
         await asyncio.sleep(wait)
-    raise TransportError(f"{reason}: no list of models of {lane.where} in {attempt + 1} attempts")
+    if reason.startswith("no connection"):
+        raise TransportError(f"{reason}: no list of models of {lane.where} in {attempt + 1} attempts")
+    LOG.warning(
+        "%s does not list its models (%s): what is judged now cannot be told from others later.", lane.where, reason
+    )
+    return None
 
 
 def _body(answer: Answer, where: str) -> Any:
