@@ -311,3 +311,17 @@ def test_hidden_states_in_place_of_logits_are_refused(judge, qwen2, monkeypatch,
     monkeypatch.setattr(qwen2.Qwen2ForCausalLM, "forward", forward)
     with pytest.raises(ConfigError, match=r"64 numbers.*allowed are 300.*UNSLOTH_RETURN_HIDDEN_STATES"):
         ask(judge)
+
+
+def test_memory_is_given_back_once_a_call_of_a_reward(judge, monkeypatch):
+    """What a judge keeps in reserve, the policy's next generation cannot use."""
+    from grmrewards.judges.network import Network
+
+    events = []
+    run = Network.choice_logprobs
+    monkeypatch.setattr(Network, "choice_logprobs", lambda self, *a: events.append("judged") or run(self, *a))
+    monkeypatch.setattr(Network, "release", lambda self: events.append("given back"))
+    GRAMReward(judge)(prompts=["fox"] * 3, completions=["a", "b", "c"])
+    assert events.count("judged") >= 1
+    assert events.count("given back") == 1
+    assert events[-1] == "given back"
