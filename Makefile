@@ -16,7 +16,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers clean
+.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks notebooks clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -30,7 +30,11 @@ faults: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/faults.py --write docs/faults.md $(ARGS)
 	$(VENV)/bin/python benchmarks/endpoint.py --write docs/faults.md
 
-test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers
+# Run the notebooks on the small models of the package and store what they show. About three minutes.
+notebooks: $(VENV)/.dev
+	$(VENV)/bin/python notebooks/execute.py $(ARGS)
+
+test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -39,7 +43,7 @@ check: $(VENV)/.dev
 
 # At most 90 seconds; nothing beyond loopback, no sleeping, warnings are errors.
 test-main: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -q -m "not trl and not ranks and not slow and not faults"
+	$(VENV)/bin/python -m pytest -q -m "not trl and not ranks and not slow and not faults and not notebooks"
 
 # A server that fails in every way of the fault matrix, at reduced size.
 test-faults: $(VENV)/.dev
@@ -54,7 +58,7 @@ test-ranks: $(VENV)/.dev
 
 # The same with the TRL 0.22.2 that Unsloth's notebooks pin.
 test-trl022: $(VENV_TRL022)/.dev
-	$(VENV_TRL022)/bin/python -m pytest -q $(TRAINING) tests/test_embedded_judge.py -m "not slow"
+	$(VENV_TRL022)/bin/python -m pytest -q $(TRAINING) tests/test_embedded_judge.py tests/test_examples.py -m "not slow"
 
 # TRL 1.15 as Unsloth pins it, Unsloth's own trainer, its table and its pictures, and the training runs again with Unsloth imported first.
 test-unsloth: $(VENV_UNSLOTH)/.dev
@@ -64,13 +68,17 @@ test-unsloth: $(VENV_UNSLOTH)/.dev
 test-package: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m slow tests/test_package.py
 
-# The shipped judge on held-out cases, and short demos of every family and of the endpoint.
+# The shipped judge on held-out cases, short demos of every family and of the endpoint, and the scripts of examples/.
 test-judge: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -q -m slow tests/test_embedded_judge.py tests/test_demo.py
+	$(VENV)/bin/python -m pytest -q -m slow tests/test_embedded_judge.py tests/test_demo.py tests/test_examples.py
 
 # What real servers accept and ignore: `transformers serve`, and that of llama-cpp-python where it builds (it takes minutes).
 test-servers: $(VENV)/.dev $(VENV_LLAMA)/.tried
 	LLAMA_PYTHON=$(VENV_LLAMA)/bin/python $(VENV)/bin/python -m pytest -q -rs -m slow tests/test_real_servers.py
+
+# Every notebook from its first cell to its last, and its install cell on an index of stand-ins.
+test-notebooks: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m notebooks tests/notebooks
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
