@@ -313,6 +313,10 @@ def test_a_disk_that_takes_only_a_part_is_said(tmp_path, monkeypatch):
         pytest.param(b"[" * 100_000, id="nested-too-deep"),
         pytest.param(b'{"v": 1, "key": "k", "answered": true, "text": "old"}', id="an-older-form"),
         pytest.param(b'{"v": 2, "key": "k", "answered": 1}', id="not-answered"),
+        pytest.param(
+            b'{"v": 2, "key": "k", "answered": true, "round": 0, "text": 5, "error": null}', id="text-of-a-number"
+        ),
+        pytest.param(b'{"v": 2, "key": "k", "answered": true, "text": "t", "error": null}', id="without-a-round"),
         pytest.param(b"\xff\xfe\x00", id="no-text"),
         pytest.param(b"__import__('os').abort()", id="code"),
     ],

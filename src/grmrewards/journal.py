@@ -112,9 +112,8 @@ class Judgement:
             return None
         _count_replayed(1)
         entry = self.known[-1]
-        value = (
-            None if entry["error"] else tuple(map(float, entry["value"]))
-        )  # float("-inf") is what JSON has no number for
+        # "-inf" is how the record writes what JSON has no number for
+        value = None if entry["error"] else tuple(map(float, entry["value"]))
         return Vote(value, _reply(entry), entry["error"] or "")
 
     def keep(self, votes: Sequence[Vote[Any]], *, round_: int = 0) -> None:
@@ -139,9 +138,7 @@ class Judgement:
             "reasoning": reply.reasoning if reply else None,
             "finish_reason": reply.finish_reason if reply else None,
             "tokens": [reply.prompt_tokens, reply.completion_tokens] if reply else None,
-            "logprobs": [[t.token, t.logprob, dict(t.top)] for t in reply.logprobs]
-            if reply and reply.logprobs
-            else None,
+            "logprobs": [[t.token, t.logprob, dict(t.top)] for t in reply.logprobs] if reply else None,
             "value": vote.value,
             "error": vote.error or None,
         }

@@ -78,8 +78,15 @@ class Replay:
 
     def _note(self, line: bytes) -> None:
         entry = _entry(line)
-        if entry is not None and entry.get("v") == VERSION and entry.get("answered") is True:
-            self._lines.setdefault(str(entry.get("key")), []).append((self._seen, len(line)))
+        if entry is not None and _is_answer(entry):
+            self._lines.setdefault(entry["key"], []).append((self._seen, len(line)))
+
+
+def _is_answer(entry: Entry) -> bool:
+    """Whether it is a vote of this version that a judge answered, with all that a vote has."""
+    kinds: dict[str, Any] = {"key": str, "round": int, "text": str, "error": (str, type(None)), "answered": bool}
+    whole = all(isinstance(entry.get(name, ...), kind) for name, kind in kinds.items())
+    return whole and entry.get("v") == VERSION and entry["answered"]
 
 
 def _piece(file: Any, start: int, length: int) -> bytes:
