@@ -312,7 +312,7 @@ def _escaped(body):
 def judged(judge, folder, **options):
     """What a reward with this judge leaves behind, as one text: error, record, tables, figures, warnings."""
     left = []
-    reward = IRPMReward(judge, log_path=folder / "record.jsonl", **{"max_failures": 1.0, "deadline": 0.25, **options})
+    reward = IRPMReward(judge, log_path=folder / "record.jsonl", **{"max_failures": 1.0, **options})
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
@@ -330,6 +330,16 @@ def judged(judge, folder, **options):
     return "\n".join([*left, *map(str, warned), record.read_text() if record.exists() else ""])
 
 
+def judged_by(server, make, key, folder):
+    """As `judged`. Faults that are tried again take the whole deadline; a busy machine may need more to send anything."""
+    left = ""
+    for seconds in (0.25, 20.0):
+        if not server.bodies:
+            left += judged(make(server, key), folder, deadline=seconds)
+    assert server.bodies
+    return left
+
+
 def logged(caplog):
     return "\n".join([caplog.text, *(repr(vars(record)) for record in caplog.records)])
 
@@ -340,8 +350,7 @@ def test_a_server_that_repeats_the_key_does_not_publish_it(server, key, echo, tm
     caplog.set_level(logging.DEBUG)
     said = " ".join(["quite good", *forms(key)])
     server.script = lambda body: echo(key, said)
-    left = judged(by_address(server, key), tmp_path) + logged(caplog)
-    assert server.bodies
+    left = judged_by(server, by_address, key, tmp_path) + logged(caplog)
     assert not leaks(left, key)
     assert "quite good" in left or "***" in left or "HTTP" in left or "no " in left, "something was told"
 
@@ -356,8 +365,7 @@ def test_nor_by_another_way_to_give_the_key(server, make, echo, tmp_path, caplog
     key = KEYS["long"]
     said = " ".join(["quite good", *forms(key)])
     server.script = lambda body: (ECHOES | ANSWERS)[echo](key, said)
-    left = judged(make(server, key), tmp_path) + logged(caplog)
-    assert server.bodies
+    left = judged_by(server, make, key, tmp_path) + logged(caplog)
     assert not leaks(left, key)
 
 

@@ -66,7 +66,8 @@ async def _one(lane: Lane, model: str, timeout: float) -> str | None:
     deadline = (call.deadline if call else None) or now() + TRIES * LONGEST
     for attempt in range(TRIES):
         try:
-            answer = await lane.carrier.models(max(0.001, min(timeout, LONGEST, deadline - now())))
+            left = (deadline - now()) / 2  # the rest is for the judgement
+            answer = await lane.carrier.models(max(0.001, min(timeout, LONGEST, left)))
             return said(_body(answer, lane.where), model)
         except Again as again:
             reason, wait = again.reason, again.after if again.after is not None else WAIT * 2**attempt
