@@ -68,9 +68,10 @@ test-unsloth: $(VENV_UNSLOTH)/.dev
 test-package: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m slow tests/test_package.py
 
-# The shipped judge on held-out cases, short demos of every family and of the endpoint, and the scripts of examples/.
+# The shipped judge on held-out cases, short demos of every family and of the endpoint, the scripts of examples/, and ten
+# thousand attacks on each chat format.
 test-judge: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -q -m slow tests/test_embedded_judge.py tests/test_demo.py tests/test_examples.py
+	$(VENV)/bin/python -m pytest -q -m slow tests --ignore=tests/test_package.py --ignore=tests/test_real_servers.py
 
 # What real servers accept and ignore: `transformers serve`, and that of llama-cpp-python where it builds (it takes minutes).
 test-servers: $(VENV)/.dev $(VENV_LLAMA)/.tried

@@ -580,6 +580,7 @@ def test_code_that_comes_with_a_model_runs_only_when_asked_for(own_code, part):
     assert asked(own_code[part], isolate=False, trust_remote_code=True) == ("length", True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("modules")
 def test_nor_does_it_run_in_a_process_of_its_own(own_code):
     import tiny

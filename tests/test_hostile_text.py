@@ -141,6 +141,7 @@ def harmless(name, family, count):
     return make(name).seen(prompt), markers_seen(family, prompt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_b2_29_b2_31_ten_thousand_attacks_make_no_token_and_no_marker(name):
     judge = make(name)

@@ -361,6 +361,7 @@ def test_a_copied_judge_is_the_same(network, tmp_path):
     assert identity(local(*network)) == before, "the same weights as an object"
 
 
+@pytest.mark.slow
 def test_it_is_the_same_in_a_process_of_its_own(network, tmp_path):
     folder = saved(network, tmp_path)
     judge = local(folder, isolate=True)
