@@ -722,3 +722,14 @@ def test_tokens_of_an_answer_may_be_unknown(server: Server) -> None:
     (reply,) = generate(judge_at(server))
     assert (reply.prompt_tokens, reply.completion_tokens) == (0, 0)
     assert json.dumps(server.bodies[0])
+
+
+@pytest.mark.parametrize("impossible", [5.0, 10**400, float("inf"), True], ids=str)
+def test_an_impossible_log_probability_is_not_certainty(impossible):
+    from grmrewards.judges.replies import label_logprobs
+
+    top = [{"token": "A", "logprob": impossible}, {"token": "B", "logprob": -0.1}]
+    position = {"token": "B", "logprob": -0.1, "top_logprobs": top}
+    data = {"choices": [{"message": {"content": "B"}, "finish_reason": "stop", "logprobs": {"content": [position]}}]}
+    log_a, log_b = label_logprobs(data, ["A", "B"], where="here")
+    assert log_a < log_b

@@ -13,6 +13,7 @@ from grmrewards.types import Message, Part, Reply, TokenLogprob
 
 MIN_LABEL_MASS = 0.5  # below it the judge was mostly about to say something else, and what is left is noise
 LEAST_MASS = 1e-9  # of a label that is not among the alternatives, so that its logarithm exists
+ROUNDING = 0.01  # a log-probability above 0 by no more is 1.0; what lies higher is none, and must not become certainty
 SENTINEL = -9000.0  # servers write -9999 for "not computed"
 
 
@@ -163,7 +164,8 @@ def _alternatives(position: Mapping[str, Any]) -> list[tuple[str, float]]:
     if position.get("token") not in [entry.get("token") for entry in listed]:
         listed.append(dict(position))
     pairs = [(str(entry.get("token")), entry.get("logprob")) for entry in listed]
-    known = [(token, float(min(lp, 0.0))) for token, lp in pairs if isinstance(lp, (int, float)) and not lp <= SENTINEL]
+    numbers = [(token, lp) for token, lp in pairs if isinstance(lp, (int, float)) and not isinstance(lp, bool)]
+    known = [(token, float(min(lp, 0.0))) for token, lp in numbers if not lp <= SENTINEL and not lp > ROUNDING]
     return sorted(known, key=lambda pair: -pair[1])
 
 
