@@ -9,12 +9,14 @@ import pickle
 import random
 import re
 import stat
+from pathlib import Path
 
 import pytest
 
 from grmrewards import ConfigError, IPGRMReward, JudgeError, Reply, ScriptedJudge, TransportError
+from grmrewards.entries import INSIDE
 from grmrewards.keys import content_key
-from grmrewards.principles import PrincipleCache
+from grmrewards.principles import VERSION, PrincipleCache
 
 LISTED = "Evaluation Principles:\n1. [Right] (Weight: 100%): it is right."
 
@@ -259,6 +261,20 @@ def test_b2_47_processes_with_and_without_links_share_one_place(links_first, tmp
 
     assert put("k", "theirs", links=links_first) == "theirs"
     assert put("k", "mine", links=not links_first) == "theirs"
+
+
+def test_b2_47_a_place_that_another_process_takes_while_it_is_looked_at(tmp_path, monkeypatch):
+    """Absent in one moment, a folder with the entry in the next: read as what it is, at whatever moment it came."""
+    arrived = tmp_path / "k.json"
+
+    def arriving(path, *arguments, open_=Path.open, **more):
+        if path == arrived and not path.exists():
+            path.mkdir()
+            (path / INSIDE).write_text(json.dumps({"v": VERSION, "key": "k", "principles": "theirs", "written": 1.0}))
+        return open_(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", arriving)
+    assert got(PrincipleCache(tmp_path)) == "theirs"
 
 
 @pytest.mark.parametrize("failing", ["open", "fsync", "mkdir"])

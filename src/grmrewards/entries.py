@@ -73,13 +73,8 @@ class Entries:
 
     def _entry(self, key: str, n: int) -> Entry | None:
         """The entry at a place; None where something stands that is none. Raises `FileNotFoundError` where nothing does."""
-        place = self._place(key, n)
-        if place.is_dir():
-            place = place / INSIDE
-            if not place.exists():
-                return None
         try:
-            entry = json.loads(place.read_bytes())
+            entry = json.loads(_read(self._place(key, n)))
         except (ValueError, RecursionError):
             return None
         ours = isinstance(entry, dict) and (entry.get("v"), entry.get("key")) == (self.version, key)
@@ -110,6 +105,20 @@ class Entries:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
             except FileNotFoundError:
                 continue  # another process sweeps, too
+
+
+def _read(place: Path) -> bytes:
+    """What stands at a place, itself or in its folder. It is opened, not looked at first: what is absent in one moment
+    may be a folder in the next, when another process has put it there."""
+    try:
+        return place.read_bytes()
+    except (IsADirectoryError, PermissionError):  # the latter is what Windows says of a folder
+        if not place.is_dir():
+            raise
+    try:
+        return (place / INSIDE).read_bytes()
+    except FileNotFoundError:  # a folder, but none of ours
+        return b""
 
 
 def _write(path: Path, text: str) -> None:
