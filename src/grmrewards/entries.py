@@ -109,7 +109,8 @@ class Entries:
 
 def _read(place: Path) -> bytes:
     """What stands at a place, itself or in its folder. It is opened, not looked at first: what is absent in one moment
-    may be a folder in the next, when another process has put it there."""
+    may be a folder in the next, when another process has put it there.
+    """
     try:
         return place.read_bytes()
     except (IsADirectoryError, PermissionError):  # the latter is what Windows says of a folder
