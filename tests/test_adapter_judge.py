@@ -138,15 +138,17 @@ def test_the_policy_never_notices(policy, tokenizer):
     backward(policy)  # nothing that was made in inference mode is in the way
 
 
-@pytest.mark.parametrize("fails_in", ["generate", "forward"])
-def test_not_even_where_judging_fails(policy, tokenizer, fails_in, monkeypatch):
-    before = state(policy)
+@pytest.mark.parametrize("used_before", [True, False])
+def test_not_even_where_judging_fails(policy, tokenizer, used_before, monkeypatch):
     judge = AdapterJudge().bind(policy, tokenizer)
+    if used_before:
+        judged(judge, temperature=0.0)
+    before = state(policy)
 
     def fail(*_, **__):
         raise RuntimeError("CUDA error")
 
-    monkeypatch.setattr(policy.get_base_model(), fails_in, fail)
+    monkeypatch.setattr(policy.get_base_model(), "forward", fail)
     with pytest.raises(RuntimeError, match="CUDA error"):
         judged(judge, temperature=0.0)
     assert_same(before, state(policy))

@@ -10,16 +10,17 @@ from grmrewards.judges.batching import Batcher
 GROUPS, SIZE = 8, 4
 
 
-def echo(kind, contents, stop):
-    return [(kind, content) for content in contents]
+def echo(kind, contents, stop, deliver):
+    for i, content in enumerate(contents):
+        deliver(i, (kind, content))
 
 
 async def pointwise(batcher, group):
-    return await asyncio.gather(*(batcher.submit("judge", (group, i), tokens=10) for i in range(SIZE)))
+    return await asyncio.gather(*(batcher.submit("judge", (group, i)) for i in range(SIZE)))
 
 
 async def principles_first(batcher, group):
-    await batcher.submit("judge", (group, "principles"), tokens=10)
+    await batcher.submit("judge", (group, "principles"))
     return await pointwise(batcher, group)
 
 
@@ -34,8 +35,8 @@ async def with_timeouts(batcher, group):
         return await pointwise(batcher, group)
 
 
-async def all_groups(family, **options):
-    batcher = Batcher(echo, token_budget=100_000, **options)
+async def all_groups(family):
+    batcher = Batcher(echo)
     await asyncio.gather(*(family(batcher, group) for group in range(GROUPS)))
     await batcher.close()
     return batcher
@@ -50,8 +51,8 @@ def test_all_groups_share_the_ideal_number_of_batches(family, ideal):
 
 def test_each_caller_gets_its_own_result():
     async def main():
-        batcher = Batcher(echo, token_budget=1000)
-        found = await asyncio.gather(*(batcher.submit("k", i, tokens=1) for i in range(20)))
+        batcher = Batcher(echo)
+        found = await asyncio.gather(*(batcher.submit("k", i) for i in range(20)))
         await batcher.close()
         return found
 
@@ -61,50 +62,80 @@ def test_each_caller_gets_its_own_result():
 def test_kinds_never_share_a_batch_and_the_oldest_goes_first():
     seen = []
 
-    def note(kind, contents, stop):
+    def note(kind, contents, stop, deliver):
         seen.append((kind, list(contents)))
-        return contents
+        echo(kind, contents, stop, deliver)
 
     async def main():
-        batcher = Batcher(note, token_budget=1000)
+        batcher = Batcher(note)
         kinds = ["a", "b", "a", "b"]
-        await asyncio.gather(*(batcher.submit(kind, i, tokens=1) for i, kind in enumerate(kinds)))
+        await asyncio.gather(*(batcher.submit(kind, i) for i, kind in enumerate(kinds)))
         await batcher.close()
 
     asyncio.run(main())
     assert seen == [("a", [0, 2]), ("b", [1, 3])]
 
 
-def test_a_batch_keeps_to_the_token_budget_padding_included():
-    sizes = []
+def test_a_result_reaches_its_caller_while_the_others_still_run():
+    first_is_there = threading.Event()
 
-    def note(kind, contents, stop):
-        sizes.append(len(contents))
-        return contents
+    def one_by_one(kind, contents, stop, deliver):
+        deliver(0, "first")
+        assert first_is_there.wait(timeout=20)
+        deliver(1, "second")
 
     async def main():
-        batcher = Batcher(note, token_budget=100)
-        await asyncio.gather(*(batcher.submit("k", i, tokens=30) for i in range(7)))
-        await batcher.submit("k", "longer than the budget", tokens=500)
+        batcher = Batcher(one_by_one)
+        first, second = (asyncio.ensure_future(batcher.submit("k", i)) for i in range(2))
+        assert await first == "first"
+        assert not second.done()
+        first_is_there.set()
+        assert await second == "second"
         await batcher.close()
 
     asyncio.run(main())
-    assert sizes == [3, 3, 1, 1]
+
+
+def test_what_was_delivered_before_an_error_stays():
+    def fail_after_one(kind, contents, stop, deliver):
+        deliver(1, "kept")
+        raise RuntimeError("a broken disk")
+
+    async def main():
+        batcher = Batcher(fail_after_one)
+        found = await asyncio.gather(*(batcher.submit("k", i) for i in range(3)), return_exceptions=True)
+        await batcher.close()
+        return found
+
+    lost, kept, also_lost = asyncio.run(main())
+    assert kept == "kept"
+    assert str(lost) == str(also_lost) == "a broken disk"
+
+
+def test_a_result_that_never_comes_is_an_error():
+    async def main():
+        batcher = Batcher(lambda *_: None)
+        try:
+            await batcher.submit("k", 1)
+        finally:
+            await batcher.close()
+
+    with pytest.raises(RuntimeError, match="without a result"):
+        asyncio.run(main())
 
 
 def test_the_worker_is_told_to_stop_when_every_caller_is_gone():
     stopped = threading.Event()
 
-    def until_stopped(kind, contents, stop):
+    def until_stopped(kind, contents, stop, deliver):
         assert stop.wait(timeout=20)
         stopped.set()
-        return contents
 
     async def main():
-        batcher = Batcher(until_stopped, token_budget=1000)
+        batcher = Batcher(until_stopped)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await asyncio.gather(*(batcher.submit("k", i, tokens=1) for i in range(3)))
+                await asyncio.gather(*(batcher.submit("k", i) for i in range(3)))
         await batcher.close()
 
     asyncio.run(main())
@@ -114,14 +145,14 @@ def test_the_worker_is_told_to_stop_when_every_caller_is_gone():
 def test_requests_of_callers_that_left_are_not_run():
     ran = []
 
-    def note(kind, contents, stop):
+    def note(kind, contents, stop, deliver):
         ran.extend(contents)
-        return contents
+        echo(kind, contents, stop, deliver)
 
     async def main():
-        batcher = Batcher(note, token_budget=1000)
-        left = asyncio.ensure_future(batcher.submit("k", "left", tokens=1))
-        stays = asyncio.ensure_future(batcher.submit("k", "stays", tokens=1))
+        batcher = Batcher(note)
+        left = asyncio.ensure_future(batcher.submit("k", "left"))
+        stays = asyncio.ensure_future(batcher.submit("k", "stays"))
         await asyncio.sleep(0)
         left.cancel()
         await stays
@@ -132,21 +163,21 @@ def test_requests_of_callers_that_left_are_not_run():
 
 
 def test_an_error_of_a_batch_reaches_all_its_callers_and_the_next_batch_runs():
-    def fail_once(kind, contents, stop):
+    def fail_once(kind, contents, stop, deliver):
         if kind == "bad":
             raise RuntimeError("out of memory")
-        return contents
+        echo(kind, contents, stop, deliver)
 
     async def main():
-        batcher = Batcher(fail_once, token_budget=1000)
-        bad = await asyncio.gather(*(batcher.submit("bad", i, tokens=1) for i in range(2)), return_exceptions=True)
-        good = await batcher.submit("good", 1, tokens=1)
+        batcher = Batcher(fail_once)
+        bad = await asyncio.gather(*(batcher.submit("bad", i) for i in range(2)), return_exceptions=True)
+        good = await batcher.submit("good", 1)
         await batcher.close()
         return bad, good
 
     bad, good = asyncio.run(main())
     assert [str(error) for error in bad] == ["out of memory"] * 2
-    assert good == 1
+    assert good == ("good", 1)
 
 
 def test_no_thread_is_left_after_close():

@@ -24,6 +24,7 @@ pytest.importorskip("torch", reason="needs the extra `local`")
 from grmrewards import ConfigError, FatalJudgeError, IRPMReward, JudgeOutage, Message, TransformersJudge, TransportError
 from grmrewards.judges import isolated
 from grmrewards.judges.isolated import RemoteNetwork
+from grmrewards.judges.rows import Row
 
 ENDLESS = 90_000  # tokens: minutes
 TEXTS = ["fox", "the lazy dog jumps", "q" * 40, "x"]
@@ -148,9 +149,7 @@ def test_a_deadline_stops_the_decoding_and_the_next_request_is_answered(judge):
 
 def test_an_error_of_a_library_comes_with_its_traceback_and_the_process_lives_on(judge):
     with pytest.raises(FatalJudgeError, match=r"IndexError: [\s\S]*Traceback[\s\S]*network\.py"):
-        network(judge).generate(
-            [([10**6], 0)], stop=threading.Event(), temperature=0.0, max_new_tokens=1, top_logprobs=0
-        )
+        network(judge).generate([Row([10**6], 0, 0.0, 1)], stop=threading.Event(), deliver=lambda i, answer: None)
     assert generate(judge, ["fox"])
 
 
@@ -191,7 +190,7 @@ class Killer(threading.Event):
 def test_a_process_that_dies_is_a_transport_error_and_the_next_request_starts_another(judge, monkeypatch):
     expected, process, run = generate(judge, ["fox"], temperature=0.0), network(judge).process, judge._run_batch
     with monkeypatch.context() as patch:
-        patch.setattr(judge, "_run_batch", lambda kind, rows, stop: run(kind, rows, Killer(process)))
+        patch.setattr(judge, "_run_batch", lambda kind, rows, stop, deliver: run(kind, rows, Killer(process), deliver))
         with pytest.raises(TransportError, match=r"exit code -9 \(SIGKILL\).*memory"):
             generate(judge, ["fox"], max_tokens=ENDLESS, temperature=0.0)
     assert generate(judge, ["fox"], temperature=0.0) == expected

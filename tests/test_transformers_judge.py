@@ -112,7 +112,8 @@ def test_a_label_of_several_tokens_is_refused_at_construction(judge):
 def test_gram_asks_a_local_judge_in_one_batch(network):
     judge = TransformersJudge(*network)
     batches = []
-    judge._run_batch = lambda kind, rows, stop, run=judge._run_batch: batches.append(len(rows)) or run(kind, rows, stop)
+    run = judge._run_batch
+    judge._run_batch = lambda kind, rows, stop, deliver: batches.append(len(rows)) or run(kind, rows, stop, deliver)
     rewards = GRAMReward(judge)(prompts=["q"] * 4, completions=["a", "b", "c", "d"])
     assert batches == [12]
     assert sum(rewards) == pytest.approx(2.0)  # win rates of four average one half
@@ -319,7 +320,7 @@ def test_memory_is_given_back_once_a_call_of_a_reward(judge, monkeypatch):
 
     events = []
     run = Network.choice_logprobs
-    monkeypatch.setattr(Network, "choice_logprobs", lambda self, *a: events.append("judged") or run(self, *a))
+    monkeypatch.setattr(Network, "choice_logprobs", lambda self, *a, **k: events.append("judged") or run(self, *a, **k))
     monkeypatch.setattr(Network, "release", lambda self: events.append("given back"))
     GRAMReward(judge)(prompts=["fox"] * 3, completions=["a", "b", "c"])
     assert events.count("judged") >= 1

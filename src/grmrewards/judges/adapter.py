@@ -127,9 +127,9 @@ def _beside_the_policy(source: Mapping[str, Any]) -> loading.Loaded:
         """The base model, with the policy's adapters switched off or the judge's on while it judges."""
 
         @contextmanager
-        def _judging(self) -> Iterator[int]:
-            with switched(self.model, source["adapter"]), super()._judging() as vocabulary:
-                yield vocabulary
+        def _judging(self) -> Iterator[Any]:
+            with switched(self.model, source["adapter"]), super()._judging() as runner:
+                yield runner
 
         def fingerprint(self) -> str:
             """Of what judges alone: the policy's own adapter changes with each step."""

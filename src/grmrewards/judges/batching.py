@@ -1,10 +1,10 @@
 """When a local judge runs a batch: whatever is waiting, as soon as nothing more is coming.
 
 Families ask for all judgements of a call at once, a few event-loop turns apart. While a batch runs, requests only
-collect. When the worker is free it waits until none has arrived for 2 ms (at most 50 ms) or the token budget is full,
-drops those whose callers are gone, and runs all of the oldest one's kind that fit. Waiting for silence instead of a
-number of turns is what gives the ideal number of batches whether requests come at once, after a file was read, or from
-behind a semaphore.
+collect. When the worker is free it waits until none has arrived for 2 ms (at most 50 ms), drops those whose callers are
+gone, and runs all of the oldest one's kind; how many of them share a pass is the engine's matter. Waiting for silence
+instead of a number of turns is what gives the ideal number of batches whether requests come at once, after a file was
+read, or from behind a semaphore.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ QUIET = 0.002  # seconds without a new request
 LONGEST_WAIT = 0.050  # seconds, however steadily they come
 
 
-RunBatch = Callable[[Any, Sequence[Any], threading.Event], Sequence[Any]]
+Deliver = Callable[[int, Any], None]
+RunBatch = Callable[[Any, Sequence[Any], threading.Event, Deliver], None]
 
 
 @dataclass(eq=False)
 class Request:
-    """One row of a batch to be: its kind (only one kind runs at a time), its content, its tokens, and who waits."""
+    """One row of a batch to be: its kind (only one kind runs at a time), its content, and who waits."""
 
     kind: Hashable
     content: Any
-    tokens: int
     done: asyncio.Future[Any]
 
 
 class Batcher:
     """Collects requests on one event loop and runs them on one worker thread.
 
-    `run_batch(kind, contents, stop)` is called on the worker and returns one result for each content; it must look at
-    the event `stop` between tokens and give up when it is set, which happens when no caller is left.
+    `run_batch(kind, contents, stop, deliver)` is called on the worker and delivers one result for each content, by its
+    number, as soon as it has it. It must look at the event `stop` between tokens and give up when it is set, which
+    happens when no caller is left.
     """
 
-    def __init__(self, run_batch: RunBatch, *, token_budget: int) -> None:
+    def __init__(self, run_batch: RunBatch) -> None:
         self.run_batch = run_batch
-        self.token_budget = token_budget
         self.waiting: list[Request] = []
         self.batches = 0
         self._pump: asyncio.Task[None] | None = None
         self._worker: ThreadPoolExecutor | None = None
 
-    async def submit(self, kind: Hashable, content: Any, *, tokens: int) -> Any:
+    async def submit(self, kind: Hashable, content: Any) -> Any:
         """The result for `content`. Cancelling the caller takes the request out of the queue."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.waiting.append(Request(kind, content, tokens, done))
+        self.waiting.append(Request(kind, content, done))
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._run())
         return await done
@@ -75,23 +75,13 @@ class Batcher:
     async def _settle(self) -> None:
         loop = asyncio.get_running_loop()
         start, seen = loop.time(), -1
-        while len(self.waiting) != seen and loop.time() - start < LONGEST_WAIT and not self._full():
+        while len(self.waiting) != seen and loop.time() - start < LONGEST_WAIT:
             seen = len(self.waiting)
             await asyncio.sleep(QUIET)
 
-    def _full(self) -> bool:
-        return sum(request.tokens for request in self.waiting) >= self.token_budget
-
     def _take(self) -> list[Request]:
-        """The oldest request and those of its kind that fit into the budget beside it, each padded to the longest."""
-        same = [request for request in self.waiting if request.kind == self.waiting[0].kind] if self.waiting else []
-        batch: list[Request] = []
-        longest = 0
-        for request in same:
-            longest = max(longest, request.tokens)
-            if batch and longest * (len(batch) + 1) > self.token_budget:
-                break
-            batch.append(request)
+        """The oldest request and all of its kind."""
+        batch = [request for request in self.waiting if request.kind == self.waiting[0].kind] if self.waiting else []
         taken = set(map(id, batch))
         self.waiting = [request for request in self.waiting if id(request) not in taken]
         return batch
@@ -102,19 +92,24 @@ class Batcher:
         stop = threading.Event()
         contents = [request.content for request in batch]
         loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._worker, self.run_batch, batch[0].kind, contents, stop)
+
+        def deliver(i: int, result: Any) -> None:
+            loop.call_soon_threadsafe(_fulfil, batch[i], result)
+
+        job = loop.run_in_executor(self._worker, self.run_batch, batch[0].kind, contents, stop, deliver)
         callers_gone = asyncio.gather(*(request.done for request in batch), return_exceptions=True)
         first: list[asyncio.Future[Any]] = [job, callers_gone]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if not job.done():
             stop.set()
         await asyncio.wait([job])
-        error = job.exception()
-        for i, request in enumerate(batch):
-            if request.done.done():
-                continue
-            if error is not None:
+        error = job.exception() or RuntimeError("the batch ended without a result for this request")
+        for request in batch:
+            if not request.done.done():
                 request.done.set_exception(error)
-            else:
-                request.done.set_result(job.result()[i])
         await callers_gone
+
+
+def _fulfil(request: Request, result: Any) -> None:
+    if not request.done.done():
+        request.done.set_result(result)

@@ -19,7 +19,7 @@ from grmrewards.prompts import neutralise
 from grmrewards.types import Message, Reply, TokenLogprob
 
 if TYPE_CHECKING:
-    from grmrewards.judges.sampling import Answer, Step
+    from grmrewards.judges.rows import Answer, Step
 
 
 class Chat:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from grmrewards import errors
@@ -27,7 +27,7 @@ from grmrewards.errors import ConfigError, FatalJudgeError, GRMError, TransportE
 from grmrewards.judges import frames
 
 if TYPE_CHECKING:
-    from grmrewards.judges.sampling import Answer
+    from grmrewards.judges.rows import Answer, Choice, Logprobs, Row
 
 Frames = queue.SimpleQueue[tuple[bytes, bytes] | None]  # None is the end
 
@@ -38,8 +38,9 @@ _living: weakref.WeakSet[RemoteNetwork] = weakref.WeakSet()
 
 
 class RemoteNetwork:
-    """A `Network` in a process of its own. Not for concurrent use, like the other."""
+    """A `Network` in a process of its own: the same engine, and not for concurrent use either."""
 
+    program = "grmrewards.judges.isolated_main"
     window: int
     _source: Mapping[str, Any]
 
@@ -47,7 +48,7 @@ class RemoteNetwork:
         # the same modules as here, wherever they come from, but none that lies in the working directory by chance
         path = {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "grmrewards.judges.isolated_main"],
+            [sys.executable, "-P", "-m", self.program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # a forked copy must have nothing left to write
@@ -57,6 +58,7 @@ class RemoteNetwork:
         assert self.process.stdout is not None
         self._stdin, self._stdout = self.process.stdin, self.process.stdout
         self._frames: Frames = queue.SimpleQueue()
+        self._told: threading.Event | None = None  # the stop event that it was told of
         threading.Thread(
             target=_collect, args=(self._stdout, self._frames), name="grmrewards-isolated", daemon=True
         ).start()
@@ -75,22 +77,18 @@ class RemoteNetwork:
         numerics = (torch.get_num_threads(), torch.get_float32_matmul_precision()) if torch else None
         self.window = self._ask("load", {"source": source, "numerics": numerics, **special_ids})
 
-    def generate(
-        self, rows: Sequence[tuple[list[int], int]], *, stop: threading.Event, **sampling: Any
-    ) -> list[Answer]:
-        """As `Network.generate`."""
-        answers: list[Answer] = self._ask("generate", {"rows": rows, **sampling}, stop)
-        return answers
+    def generate(self, rows: Sequence[Row], *, stop: threading.Event, deliver: Callable[[int, Answer], None]) -> None:
+        """As `Engine.generate`."""
+        self._ask("generate", {"rows": rows}, stop, deliver)
 
     def choice_logprobs(
-        self, rows: Sequence[list[int]], labels: Sequence[tuple[int, ...]]
-    ) -> list[list[tuple[float, ...]]]:
-        """As `Network.choice_logprobs`."""
-        logprobs: list[list[tuple[float, ...]]] = self._ask("choice_logprobs", {"rows": rows, "labels": labels})
-        return logprobs
+        self, rows: Sequence[Choice], *, stop: threading.Event, deliver: Callable[[int, Logprobs], None]
+    ) -> None:
+        """As `Engine.choice_logprobs`."""
+        self._ask("choice_logprobs", {"rows": rows}, stop, deliver)
 
     def fingerprint(self) -> str:
-        """As `Network.fingerprint`; that process keeps it."""
+        """As `Engine.fingerprint`; that process keeps it."""
         found: str = self._ask("fingerprint", {})
         return found
 
@@ -104,30 +102,44 @@ class RemoteNetwork:
         self._stdout.close()
         self.process.returncode = 0  # or this copy would wait for it, and warn that it runs on
 
-    def _ask(self, method: str, arguments: Mapping[str, Any], stop: threading.Event | None = None) -> Any:
+    def _ask(
+        self,
+        method: str,
+        arguments: Mapping[str, Any],
+        stop: threading.Event | None = None,
+        deliver: Callable[[int, Any], None] | None = None,
+    ) -> Any:
         request = _pickled(method, arguments)
         _make_room(self._source)
         try:
             frames.send(self._stdin, frames.REQUEST, request)
-            frame = self._frame(stop)
+            kind, body = self._answer(stop, deliver)
         except OSError as error:  # a broken pipe
             raise TransportError(_epitaph(self.process)) from error
-        if frame is None:
-            raise TransportError(_epitaph(self.process))
-        kind, body = frame
         if kind == frames.FAILURE:
             raise _revived(*pickle.loads(body))
         return pickle.loads(body)
 
+    def _answer(self, stop: threading.Event | None, deliver: Callable[[int, Any], None] | None) -> tuple[bytes, bytes]:
+        """The frame that ends the answer, after its parts were delivered."""
+        while True:
+            frame = self._frame(stop)
+            if frame is None:
+                raise BrokenPipeError
+            kind, body = frame
+            if kind != frames.PART or deliver is None:
+                return frame
+            deliver(*pickle.loads(body))
+
     def _frame(self, stop: threading.Event | None) -> tuple[bytes, bytes] | None:
         """What the process says next, None if it ended. It is told once when `stop` is set, and answers even then."""
-        while stop is not None:
+        while stop is not None and stop is not self._told:
             try:
                 return self._frames.get(timeout=POLL)
             except queue.Empty:
                 if stop.is_set():
+                    self._told = stop
                     frames.send(self._stdin, frames.STOP)
-                    stop = None
         return self._frames.get()
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from grmrewards.errors import GRMError
@@ -16,15 +17,22 @@ from grmrewards.judges import frames
 from grmrewards.judges.loading import code_refused
 
 if TYPE_CHECKING:
-    from grmrewards.judges.network import Network
+    from grmrewards.judges.rows import Engine
 
 Jobs = queue.SimpleQueue[tuple[bytes, threading.Event]]
 
 
 class Server:
-    """Answers the requests of one `RemoteNetwork`, in order: `load` first, then the methods of `Network`."""
+    """Answers the requests of one `RemoteNetwork`, in order: `load` first, then the methods of `Engine`."""
 
-    network: Network
+    network: Engine
+
+    def __init__(self, outbox: IO[bytes]) -> None:
+        self.outbox = outbox
+
+    def deliver(self, place: int, result: Any) -> None:
+        """Send a result on its way before the others are done."""
+        frames.send(self.outbox, frames.PART, pickle.dumps((place, result)))
 
     def load(
         self, source: dict[str, Any], numerics: tuple[int, str] | None, stop: threading.Event, **special_ids: Any
@@ -41,16 +49,16 @@ class Server:
             self.network = Network(source, **special_ids)
         return self.network.window
 
-    def generate(self, stop: threading.Event, **request: Any) -> Any:
-        """As `Network.generate`."""
-        return self.network.generate(**request, stop=stop)
+    def generate(self, stop: threading.Event, rows: Any) -> None:
+        """As `Engine.generate`."""
+        self.network.generate(rows, stop=stop, deliver=self.deliver)
 
-    def choice_logprobs(self, stop: threading.Event, **request: Any) -> Any:
-        """As `Network.choice_logprobs`."""
-        return self.network.choice_logprobs(**request)
+    def choice_logprobs(self, stop: threading.Event, rows: Any) -> None:
+        """As `Engine.choice_logprobs`."""
+        self.network.choice_logprobs(rows, stop=stop, deliver=self.deliver)
 
     def fingerprint(self, stop: threading.Event) -> str:
-        """As `Network.fingerprint`."""
+        """As `Engine.fingerprint`."""
         return self.network.fingerprint()
 
     def outcome(self, request: bytes, stop: threading.Event) -> tuple[bytes, bytes]:
@@ -66,14 +74,14 @@ class Server:
         return frames.ANSWER, answer
 
 
-def main() -> None:
+def main(make: Callable[[IO[bytes]], Server] = Server) -> None:
     """Serve until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent handles it, and sends STOP
     inbox, outbox = _own_pipes()
     jobs: Jobs = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(inbox, jobs), daemon=True).start()
     outbox.write(frames.READY)
-    server = Server()
+    server = make(outbox)
     while True:
         kind, answer = server.outcome(*jobs.get())
         _release_gpu_memory()  # before the parent goes on with its own work

@@ -16,14 +16,14 @@ from grmrewards.errors import ConfigError
 if TYPE_CHECKING:
     from grmrewards.judges.chat import Chat
     from grmrewards.judges.isolated import RemoteNetwork
-    from grmrewards.judges.network import Network
+    from grmrewards.judges.rows import Engine
 
 
 class Loaded(NamedTuple):
     """The two halves of a judge: text and token ids here, token ids and numbers where the model is."""
 
     chat: Chat
-    network: Network | RemoteNetwork
+    network: Engine
 
 
 def model_and_tokenizer(model: Any, tokenizer: Any) -> tuple[Any, Any]:
@@ -53,11 +53,13 @@ def isolation(isolate: Any, model: Any) -> bool | None:
     return chosen
 
 
-def start_loading(source: Mapping[str, Any], isolate: bool | None) -> Future[Loaded]:
+def start_loading(
+    source: Mapping[str, Any], isolate: bool | None, remote: type[RemoteNetwork] | None = None
+) -> Future[Loaded]:
     """`load` on a thread of its own, for all that wait for it."""
     loading: Future[Loaded] = Future()
     loading.set_running_or_notify_cancel()  # a caller that leaves must not take the judge from the others
-    threading.Thread(target=_fulfil, args=(loading, source, isolate), name="grmrewards-load").start()
+    threading.Thread(target=_fulfil, args=(loading, source, isolate, remote), name="grmrewards-load").start()
     return loading
 
 
@@ -74,9 +76,9 @@ def release(loading: Future[Loaded] | None) -> None:
         loading.result().network.release()
 
 
-def _fulfil(loading: Future[Loaded], source: Mapping[str, Any], isolate: bool | None) -> None:
+def _fulfil(loading: Future[Loaded], *what: Any) -> None:
     try:
-        loaded = load(source, isolate)
+        loaded = load(*what)
     except BaseException as error:
         loading.set_exception(error)
     else:
@@ -88,11 +90,11 @@ def in_vain(loading: Future[Loaded]) -> bool:
     return loading.done() and (loading.exception() is not None or loading.result().network.lost)
 
 
-def load(source: Mapping[str, Any], isolate: bool | None) -> Loaded:
+def load(source: Mapping[str, Any], isolate: bool | None, remote: type[RemoteNetwork] | None = None) -> Loaded:
     """The judge, its model in this process or in one of its own: by default where Unsloth may patch this one."""
     if isolate is None:
         isolate = isinstance(source["model"], str) and "unsloth" in sys.modules
-    return _isolated(source) if isolate else _here(source)
+    return _isolated(source, remote) if isolate else _here(source)
 
 
 @contextmanager
@@ -118,10 +120,10 @@ def _here(source: Mapping[str, Any]) -> Loaded:
         return Loaded(chat, Network(source, **chat.special_ids))
 
 
-def _isolated(source: Mapping[str, Any]) -> Loaded:
+def _isolated(source: Mapping[str, Any], remote: type[RemoteNetwork] | None) -> Loaded:
     from grmrewards.judges.isolated import RemoteNetwork
 
-    network = RemoteNetwork()  # first, since both processes import transformers for seconds
+    network = (remote or RemoteNetwork)()  # first, since both processes import transformers for seconds
     try:
         from grmrewards.judges.chat import Chat
 

@@ -54,7 +54,11 @@ class Engine(Protocol):
     """
 
     window: int  # the longest prompt with its answer, in tokens
-    lost: bool  # whether it ended and must be loaded again
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended, and must be loaded again."""
+        ...
 
     def generate(self, rows: Sequence[Row], *, stop: threading.Event, deliver: Callable[[int, Answer], None]) -> None:
         """Sample an answer for each row."""

@@ -1,71 +1,70 @@
-"""Sampling that depends on a row's seed alone, and stopping when nobody waits."""
+"""Sampling that depends on a row's seed alone."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import torch
-from transformers import LogitsProcessor, StoppingCriteria
 
-from grmrewards.judges import patches
-
-
-class Step(NamedTuple):
-    """One sampled token: its log-probability at T = 1, and the likeliest tokens with theirs."""
-
-    logprob: float
-    top: list[tuple[int, float]]
+from grmrewards.judges.rows import Row, Step
 
 
-class Answer(NamedTuple):
-    """A sampled answer: its tokens without the one that ended it, and a `Step` for each where they were asked for."""
+class Sampler:
+    """Gumbel-max sampling for one row: argmax of `logits / T + Gumbel noise` is a sample of softmax(logits / T).
 
-    tokens: list[int]
-    ended: bool  # or else cut off
-    steps: list[Step]
-
-
-class Sampler(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
-    """Gumbel-max sampling: argmax of `logits / T + Gumbel noise` is a sample of softmax(logits / T).
-
-    The noise of a row comes from a generator of its own, so that a judgement depends on its seed alone: not on which
-    requests share its batch, and not on the global random state, which belongs to the policy. With `top`, each step is
-    kept with its log-probabilities.
+    The noise comes from a generator of the row's own, so that a judgement depends on its seed alone: not on which
+    requests share its batch, and not on the global random state, which belongs to the policy. `penalty` is what the
+    model's own settings ask for: the logits of tokens that stand in the text already are divided by it, negative ones
+    multiplied.
     """
 
-    def __init__(
-        self, temperature: float, seeds: Sequence[int], device: torch.device, top: int, vocabulary: int
-    ) -> None:
-        self.temperature, self.top, self.vocabulary = temperature, top, vocabulary
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self.steps: list[list[Step]] = []
+    def __init__(self, row: Row, written: Sequence[int], like: torch.Tensor, *, penalty: float) -> None:
+        """As it stands after `written`, for logits like `like`."""
+        self.temperature, self.penalty = row.temperature, penalty
+        self.seen: torch.Tensor | None = None
+        self.generator: torch.Generator | None = None
+        if penalty != 1.0:
+            self.seen = torch.zeros_like(like, dtype=torch.bool)
+            self.seen[torch.tensor([*row.ids, *written], device=like.device)] = True
+        if row.temperature:
+            self.generator = torch.Generator(like.device).manual_seed(row.seed)
+            for _ in written:
+                self._noise(like)
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        patches.refuse_hidden_states(scores.shape[-1], self.vocabulary)
-        noisy = self._noisy(scores.float()) if self.temperature else scores
-        if self.top:
-            self._keep(torch.log_softmax(scores.float(), dim=-1), noisy.argmax(dim=-1, keepdim=True))
-        return noisy
+    @property
+    def greedy(self) -> bool:
+        """Whether the logits themselves decide."""
+        return self.seen is None and self.generator is None
 
-    def _noisy(self, scores: torch.Tensor) -> torch.Tensor:
-        noise = torch.empty_like(scores)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(generator=generator)
-        return scores / self.temperature - noise.log()
+    def noisy(self, logits: torch.Tensor) -> torch.Tensor:
+        """Numbers whose argmax is the next token."""
+        if self.seen is not None:
+            penalised = torch.where(logits < 0, logits * self.penalty, logits / self.penalty)
+            logits = torch.where(self.seen, penalised, logits)
+        return logits if self.generator is None else logits / self.temperature - self._noise(logits).log()
 
-    def _keep(self, logprobs: torch.Tensor, chosen: torch.Tensor) -> None:
-        values, tokens = (t.tolist() for t in logprobs.topk(min(self.top, logprobs.shape[-1])))
-        rows = zip(logprobs.gather(-1, chosen).squeeze(-1).tolist(), tokens, values, strict=True)
-        self.steps.append([Step(logprob, list(zip(ids, lps, strict=True))) for logprob, ids, lps in rows])
+    def saw(self, token: int) -> None:
+        """It stands in the text from now on."""
+        if self.seen is not None:
+            self.seen[token] = True
+
+    def _noise(self, like: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(like).exponential_(generator=self.generator)
 
 
-class Stopped(StoppingCriteria):  # type: ignore[misc]  # transformers has no types
-    """Ends generation when nobody waits for it any more."""
+def sampled(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int]:
+    """The next token of each row, of logits [B, vocabulary]."""
+    if not all(sampler.greedy for sampler in samplers):
+        logits = torch.stack([sampler.noisy(row) for sampler, row in zip(samplers, logits, strict=True)])
+    tokens: list[int] = logits.argmax(dim=-1).tolist()
+    for sampler, token in zip(samplers, tokens, strict=True):
+        sampler.saw(token)
+    return tokens
 
-    def __init__(self, stop: threading.Event) -> None:
-        self.stop = stop
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        return torch.full((input_ids.shape[0],), self.stop.is_set(), device=input_ids.device)
+def steps(logits: torch.Tensor, tokens: Sequence[int], top: int) -> list[Step]:
+    """What is told of the tokens that were sampled from logits [B, vocabulary]: their log-probabilities at T = 1."""
+    logprobs = torch.log_softmax(logits, dim=-1)
+    values, ids = (t.tolist() for t in logprobs.topk(min(top, logprobs.shape[-1])))
+    chosen = logprobs.gather(-1, torch.tensor(tokens, device=logits.device)[:, None]).squeeze(-1).tolist()
+    return [Step(lp, list(zip(row, lps, strict=True))) for lp, row, lps in zip(chosen, ids, values, strict=True)]

@@ -20,10 +20,9 @@ from typing import Any
 from grmrewards import arguments
 from grmrewards.errors import ConfigError, ContextOverflow
 from grmrewards.judges import loading
-from grmrewards.judges.batching import Batcher
+from grmrewards.judges.batching import Batcher, Deliver
+from grmrewards.judges.rows import Answer, Choice, Logprobs, Row
 from grmrewards.types import Message, Reply
-
-BATCH_TOKENS = 65_536  # prompt tokens of one batch, padding included
 
 
 class TransformersJudge:
@@ -119,9 +118,9 @@ class TransformersJudge:
             room = min(max_tokens or self.max_new_tokens, network.window - len(ids))
             if room < 1:
                 raise ContextOverflow(f"a prompt of {len(ids)} tokens, where the judge's window holds {network.window}")
-            kind = ("generate", 1.0 if temperature is None else float(temperature), room, top_logprobs or 0)
-            rows = [(ids, (seed or 0) + i) for i in range(n)]
-            replies: list[Reply] = await self._submit_all(kind, rows, tokens=len(ids))
+            heat = 1.0 if temperature is None else float(temperature)
+            rows = [Row(ids, (seed or 0) + i, heat, room, top_logprobs or 0) for i in range(n)]
+            replies: list[Reply] = await self._submit_all("generate", rows)
             return replies
 
     async def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> list[tuple[float, ...]]:
@@ -131,8 +130,8 @@ class TransformersJudge:
             ids, labels = chat.encode(messages), tuple(chat.label(choice) for choice in choices)
             if len(ids) + max(map(len, labels)) > network.window:
                 raise ContextOverflow(f"a prompt of {len(ids)} tokens, where the judge's window holds {network.window}")
-            (logprobs,) = await self._submit_all(("choices", labels), [ids], tokens=len(ids))
-            found: list[tuple[float, ...]] = logprobs
+            (logprobs,) = await self._submit_all("choices", [Choice(ids, labels)])
+            found: Logprobs = logprobs
             return found
 
     async def identity(self) -> str:
@@ -145,7 +144,7 @@ class TransformersJudge:
             chat, _ = await self._loaded()
             batcher, _ = self._open[asyncio.get_running_loop()]
             if batcher not in self._prints:
-                (self._prints[batcher],) = await self._submit_all(("fingerprint",), [None], tokens=0)
+                (self._prints[batcher],) = await self._submit_all("fingerprint", [None])
             weights = self._prints[batcher]
         template = json.dumps(chat.tokenizer.chat_template, sort_keys=True).encode()
         parts = {"weights": weights, "chat_template": hashlib.sha256(template).hexdigest()[:32]}
@@ -176,7 +175,7 @@ class TransformersJudge:
         loop = asyncio.get_running_loop()
         if self._pid != os.getpid():
             self._start()
-        batcher, users = self._open.get(loop) or (Batcher(self._run_batch, token_budget=BATCH_TOKENS), 0)
+        batcher, users = self._open.get(loop) or (Batcher(self._run_batch), 0)
         self._open[loop] = (batcher, users + 1)
         return self
 
@@ -200,21 +199,26 @@ class TransformersJudge:
                 self._loading = loading.start_loading(self._source, self.isolate)
             return self._loading
 
-    async def _submit_all(self, kind: tuple[Any, ...], rows: Sequence[Any], *, tokens: int) -> list[Any]:
+    async def _submit_all(self, kind: str, rows: Sequence[Any]) -> list[Any]:
         batcher, _ = self._open[asyncio.get_running_loop()]
-        return list(await asyncio.gather(*(batcher.submit(kind, row, tokens=tokens) for row in rows)))
+        return list(await asyncio.gather(*(batcher.submit(kind, row) for row in rows)))
 
-    def _run_batch(self, kind: tuple[Any, ...], rows: Sequence[Any], stop: threading.Event) -> Sequence[Any]:
+    def _run_batch(self, kind: str, rows: Sequence[Any], stop: threading.Event, deliver: Deliver) -> None:
         assert self._loading is not None
         chat, network = self._loading.result()
         with self._lock:  # two event loops share one model
-            if kind[0] == "fingerprint":
-                return [network.fingerprint()] * len(rows)
-            if kind[0] == "choices":
-                return network.choice_logprobs(rows, kind[1])
-            _, temperature, room, top = kind
-            answers = network.generate(rows, temperature=temperature, max_new_tokens=room, top_logprobs=top, stop=stop)
-        return [chat.reply(answer, len(ids)) for answer, (ids, _) in zip(answers, rows, strict=True)]
+            if kind == "choices":
+                network.choice_logprobs(rows, stop=stop, deliver=deliver)
+            elif kind == "generate":
+
+                def said(i: int, answer: Answer) -> None:
+                    deliver(i, chat.reply(answer, len(rows[i].ids)))
+
+                network.generate(rows, stop=stop, deliver=said)
+            else:
+                weights = network.fingerprint()
+                for i in range(len(rows)):
+                    deliver(i, weights)
 
     def _start(self) -> None:
         self._pid = os.getpid()

@@ -1,0 +1,60 @@
+"""One forward pass of a judge over rows that are partly in memory: token ids in, the logits after the last of each out."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from grmrewards.judges import patches
+from grmrewards.judges.cache import Buffer, Layout
+
+
+class Passes:
+    """The passes of one model."""
+
+    def __init__(self, model: Any, layout: Layout, *, vocabulary: int, pad: int) -> None:
+        self.model, self.layout, self.vocabulary, self.pad = model, layout, vocabulary, pad
+        self.device: torch.device = model.device
+        self._last = {"logits_to_keep": 1} if takes(type(model).forward, "logits_to_keep") else {}
+
+    def read(self, buffer: Buffer, news: Sequence[Sequence[int]], lengths: Sequence[int]) -> torch.Tensor:
+        """The logits after the last of each row's new ids, [B, vocabulary]; they are in `buffer` from then on.
+
+        `lengths` are those of the whole rows, the new ids among them. The new ids end at column `past` + q, q being the
+        most that a row has of them; in a row with fewer, padding stands before them and is written nowhere.
+        """
+        longest, end = max(map(len, news)), buffer.past + max(map(len, news))
+        ids = torch.tensor([[self.pad] * (longest - len(new)) + list(new) for new in news], device=self.device)
+        columns = torch.arange(end, device=self.device)
+        lengths_B1 = torch.tensor(lengths, device=self.device)[:, None]
+        positions = (columns[-longest:] - (end - lengths_B1)).clamp(min=0)
+        if min(map(len, news)) < longest:
+            news_B1 = torch.tensor([len(new) for new in news], device=self.device)[:, None]
+            buffer.written = columns[-longest:] >= end - news_B1
+        logits = self._logits(buffer, ids, columns >= end - lengths_B1, positions)
+        buffer.written = None
+        buffer.past = end
+        return logits
+
+    def _logits(self, buffer: Buffer, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask.long(),
+            position_ids=positions,
+            past_key_values=buffer.cache(),
+            use_cache=True,
+            **self._last,
+        )
+        patches.refuse_hidden_states(output.logits.shape[-1], self.vocabulary)
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
+
+
+@functools.lru_cache(maxsize=64)
+def takes(function: Any, name: str) -> bool:
+    """Whether a function has a parameter of this name."""
+    return name in inspect.signature(function).parameters
