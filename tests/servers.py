@@ -16,6 +16,10 @@ class Server:
 
     def __init__(self) -> None:
         self.script: Script = lambda body: says("fine")
+        self.tokenize: Script | None = (
+            None  # what to answer to a text that is to be tokenised; None: there is no such path
+        )
+        self.tokenized: list[dict[str, Any]] = []
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
         self.in_flight = self.most_in_flight = 0
@@ -27,6 +31,7 @@ class Server:
     async def _start(self) -> str:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/{path:.*chat/completions}", self._handle)
+        app.router.add_post("/tokenize", self._handle_tokenize)
         self.runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01, access_log=None)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
@@ -45,6 +50,14 @@ class Server:
             return await answer(request) if callable(answer) else answer
         finally:
             self.in_flight -= 1
+
+    async def _handle_tokenize(self, request: web.Request) -> web.StreamResponse:
+        self.tokenized.append(await request.json())
+        self.headers.append(request.headers)
+        if self.tokenize is None:
+            raise web.HTTPNotFound
+        answer = self.tokenize(self.tokenized[-1])
+        return await answer(request) if callable(answer) else answer
 
     def connections(self) -> int:
         """Open connections, after the turns of the server's loop in which the news of a closed one arrives."""

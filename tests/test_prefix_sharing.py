@@ -5,7 +5,7 @@ import threading
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `local`")
@@ -325,9 +325,11 @@ def test_answers_come_one_by_one_and_stopping_keeps_those_that_came(qwen):
 
 # The tree, and the cuts
 
+steady = settings(deadline=None, derandomize=True)
 ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=12)
 
 
+@steady
 @given(ROWS, st.integers(1, 12))
 def test_the_tree_holds_every_row_from_its_first_id_to_its_last(rows, least):
     found = {}
@@ -339,6 +341,7 @@ def test_the_tree_holds_every_row_from_its_first_id_to_its_last(rows, least):
     assert found == dict(enumerate(rows))
 
 
+@steady
 @given(ROWS, st.integers(1, 12))
 def test_a_stretch_of_its_own_saves_enough(rows, least):
     for node in tree(rows, least=least).walk():
@@ -346,12 +349,14 @@ def test_a_stretch_of_its_own_saves_enough(rows, least):
             assert len(node) * (len(node.children) + bool(node.rows) - 1) >= least
 
 
+@steady
 @given(ROWS)
 def test_without_a_least_saving_nothing_is_read_twice(rows):
     read = sum(len(node) for node in tree(rows).walk())
     assert read == len({tuple(row[: i + 1]) for row in rows for i in range(len(row))})
 
 
+@steady
 @given(st.lists(st.integers(1, 60), max_size=9), st.integers(0, 80), st.integers(1, 200))
 def test_no_way_to_cut_costs_less(lengths, overhead, limit):
     def cost(batches):

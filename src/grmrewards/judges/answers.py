@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from grmrewards.errors import JudgeError, ParseError
+from grmrewards.errors import FatalJudgeError, JudgeError, ParseError
 from grmrewards.judges.first_use import FirstUse
+from grmrewards.judges.label_ids import FIELD, LabelIds
 from grmrewards.judges.notices import Notices
 from grmrewards.judges.replies import has_logprobs, replies, tokens
 from grmrewards.types import CALL, Reply
@@ -19,8 +20,8 @@ LOGPROB_ATTEMPTS = 3  # answers without log-probabilities, and none with them, a
 class Answers:
     """The answers of one server, and what they showed that it can do."""
 
-    def __init__(self, notices: Notices, first_use: FirstUse) -> None:
-        self._notices, self._first_use = notices, first_use
+    def __init__(self, notices: Notices, first_use: FirstUse, label_ids: LabelIds) -> None:
+        self._notices, self._first_use, self._label_ids = notices, first_use, label_ids
         self._knows_n, self._gives_logprobs = True, False
 
     async def several(self, fields: Mapping[str, Any], n: int) -> list[Reply]:
@@ -35,10 +36,13 @@ class Answers:
         self._notices.votes([a.text for a in answers], fields.get("temperature"))
         return answers
 
-    async def with_logprobs(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The completion. One answer without log-probabilities is an accident; a server that never gives any is not."""
+    async def with_logprobs(self, fields: Mapping[str, Any], ids: Mapping[int, str]) -> dict[str, Any]:
+        """The completion, with the log-probabilities of the tokens `ids` where there are any.
+
+        One answer without log-probabilities is an accident; a server that never gives any is not.
+        """
         for _ in range(LOGPROB_ATTEMPTS):
-            data = await self._notices.ask(fields)
+            data = await (self._exactly(fields, ids) if ids else self._notices.ask(fields))
             _count(data)
             if has_logprobs(data):
                 self._gives_logprobs = True
@@ -46,6 +50,15 @@ class Answers:
             if self._gives_logprobs:
                 raise ParseError("an answer without the log-probabilities that others had")
         return data
+
+    async def _exactly(self, fields: Mapping[str, Any], ids: Mapping[int, str]) -> dict[str, Any]:
+        """A run does not end for a field that it can do without: of several servers, one may be of another kind."""
+        try:
+            return await self._notices.ask({**fields, FIELD: [*ids]})
+        except FatalJudgeError:
+            data = await self._notices.ask(fields)
+            self._label_ids.drop()
+            return data
 
     async def _one_by_one(self, fields: Mapping[str, Any], votes: range, *, may_fail: bool = False) -> list[Reply]:
         """One request a vote, all at once. A seed of their own each, or all would be the same answer."""

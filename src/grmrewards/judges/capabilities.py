@@ -28,6 +28,7 @@ class Capabilities:
     seed: str = ""  # "repeats": one seed twice gave one answer | "ignored"
     logprobs: str = ""  # "given" | "absent" | "refused"
     top_logprobs: int = 0  # the fewest alternatives at a token where 20 were asked for
+    label_ids: str = ""  # the log-probabilities of tokens that a request names: "exact" | "absent"
     json_schema: str = ""  # "constrained" | "ignored" | "refused"
     token_limit: str = ""  # "max_tokens" | "max_completion_tokens": the field that holds | "ignored"
     counts_tokens: bool = True
@@ -65,7 +66,9 @@ class Capabilities:
         yield N_SEEN if self.n > 1 and not self.copies else N_ALONE if self.n else "n: no telling."
         yield _SEED[self.seed]
         yield _LOGPROBS[self.logprobs].format(self.top_logprobs)
-        if self.logprobs == "given" and self.top_logprobs < 20:
+        if self.logprobs == "given":
+            yield from filter(None, [_LABEL_IDS[self.label_ids]])
+        if self.logprobs == "given" and self.top_logprobs < 20 and self.label_ids != "exact":
             yield FEWER_ALTERNATIVES.format(self.top_logprobs)
         yield _SCHEMA[self.json_schema]
         if self.token_limit != "ignored":
@@ -104,6 +107,11 @@ _LOGPROBS = {
     "absent": "logprobs: taken without a word and not given; GRAMReward will refuse this server.",
     "refused": "logprobs: refused; GRAMReward cannot use this server. llama-cpp-python needs --logits_all true.",
     "": "logprobs: no telling, since no answer came in time; ask again when the server is warm.",
+}
+_LABEL_IDS = {
+    "exact": "logprob_token_ids: taken; GRAMReward gets the exact probability of a label, however small it is.",
+    "absent": "logprob_token_ids: not known here; GRAMReward reads labels from the likeliest tokens.",
+    "": "",
 }
 _SCHEMA = {
     "constrained": "json_schema: answers are held to it.",

@@ -51,6 +51,10 @@ class Carrier(Protocol):
         """The list of models that the server has, in the same way."""
         ...
 
+    async def tokenize(self, body: dict[str, Any], seconds: float) -> Answer | None:
+        """The tokens of a text, in the same way, which vLLM has beside its /v1; None where that cannot be asked for."""
+        ...
+
 
 class HttpCarrier:
     """Carries by aiohttp."""
@@ -58,6 +62,7 @@ class HttpCarrier:
     def __init__(self, to: Address, session: aiohttp.ClientSession) -> None:
         self._to, self._session = to, session
         self._chat, self._models = self._request("chat/completions"), self._request("models")
+        self._tokenize = self._request("tokenize", beside_v1=True)
 
     async def post(self, body: dict[str, Any], seconds: float) -> Answer:
         """See `Carrier`."""
@@ -67,11 +72,16 @@ class HttpCarrier:
         """See `Carrier`."""
         return await self._exchange("GET", self._models, seconds)
 
-    def _request(self, path: str) -> Secret[dict[str, Any]]:
+    async def tokenize(self, body: dict[str, Any], seconds: float) -> Answer:
+        """See `Carrier`."""
+        return await self._exchange("POST", self._tokenize, seconds, json.dumps(body).encode())
+
+    def _request(self, path: str, *, beside_v1: bool = False) -> Secret[dict[str, Any]]:
         from yarl import URL
 
         to = self._to.carried.reveal()
-        url = URL(f"{to.url}/{path}").update_query(to.query)
+        root = to.url.removesuffix("/v1") if beside_v1 else to.url
+        url = URL(f"{root}/{path}").update_query(to.query)
         return Secret({"url": url, "headers": to.headers, "proxy": to.proxy}, "base_url")
 
     async def _exchange(
@@ -118,6 +128,9 @@ class ClientCarrier:
     async def models(self, seconds: float) -> Answer:
         """See `Carrier`."""
         return await self._exchange(lambda: self._client.reveal().models.with_raw_response.list(), seconds)
+
+    async def tokenize(self, body: dict[str, Any], seconds: float) -> None:
+        """Not asked for: where a client leads to, outside of what its package knows, only its owner can say."""
 
     async def _exchange(self, send: Callable[[], Awaitable[Any]], seconds: float) -> Answer:
         import openai

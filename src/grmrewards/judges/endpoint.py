@@ -45,6 +45,7 @@ class _Line:
     slots: asyncio.Semaphore
     closing: list[Callable[[], Awaitable[None]]]
     listing: asyncio.Lock
+    testing: asyncio.Lock
     users: int = 0
 
 
@@ -116,6 +117,20 @@ class Endpoint:
             if exhausted or wait > (PATIENCE if deadline is None else deadline - loop.time()):
                 raise TransportError(self._gave_up(faults))
             await asyncio.sleep(wait)
+
+    async def once(self, lane: Lane, fields: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """What one server answers, asked a single time. Raises `Again`, `Refused` or a fatal error."""
+        async with self._lines[_here()].slots:
+            await lane.turn(seconds)
+            return await lane.ask(self._wire(fields), seconds)
+
+    def testing(self) -> asyncio.Lock:
+        """Held while what the servers can do is seen, for those of the running loop who wait for it."""
+        return self._lines[_here()].testing
+
+    def lanes(self) -> list[Lane]:
+        """The servers in use."""
+        return self._lines[_here()].lanes
 
     async def listed(self) -> list[str]:
         """What the servers say about their model, asked for once a process: see `listing`."""
@@ -190,13 +205,13 @@ class Endpoint:
         if self.client is not None:
             carrier = copied(self.client, self.timeout)
             lane = self._lane(self.replicas[0], carrier, without_credentials(str(self.client.base_url)))
-            return _Line([lane], slots, [carrier.close], asyncio.Lock())
+            return _Line([lane], slots, [carrier.close], asyncio.Lock(), asyncio.Lock())
         if not self._addresses:
             self._addresses = {replica: address(replica.base_url, self._key) for replica in self.replicas}
         carried, closing = carriers(list(self._addresses.values()), self.timeout)
         pairs = zip(self._addresses.items(), carried, strict=True)
         lanes = [self._lane(replica, carrier, to.where) for (replica, to), carrier in pairs]
-        return _Line(lanes, slots, closing, asyncio.Lock())
+        return _Line(lanes, slots, closing, asyncio.Lock(), asyncio.Lock())
 
     def _lane(self, replica: Replica, carrier: Carrier, where: str) -> Lane:
         return Lane(replica, carrier, self.budget, address=where, where=self._where(where))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from grmrewards.judges.capabilities import Capabilities
+from grmrewards.judges.label_ids import LabelIds
 from grmrewards.judges.probe import Asks, probe
 
 LOG = logging.getLogger("grmrewards")
@@ -22,8 +23,10 @@ class FirstUse:
     processes that train together the first one probes.
     """
 
-    def __init__(self, endpoint: Asks, extra: Mapping[str, Any], *, wanted: bool) -> None:
-        self.endpoint, self.extra, self.wanted = endpoint, extra, wanted
+    def __init__(
+        self, endpoint: Asks, extra: Mapping[str, Any], *, wanted: bool, label_ids: LabelIds | None = None
+    ) -> None:
+        self.endpoint, self.extra, self.wanted, self.label_ids = endpoint, extra, wanted, label_ids
         self.found: Capabilities | None = None
         self._pid, self._tries = 0, 0  # of the process that probes
         self._task: asyncio.Task[None] | None = None
@@ -51,7 +54,7 @@ class FirstUse:
 
     async def _run(self) -> None:
         try:
-            self.found = await probe(self.endpoint, self.extra)
+            self.found = await probe(self.endpoint, self.extra, self.label_ids)
         except Exception as error:  # whatever a server made of it: nothing that a run should end for
             LOG.info("what the server can do was not seen: %s", error)
             return

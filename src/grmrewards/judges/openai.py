@@ -16,6 +16,7 @@ from grmrewards.judges import given
 from grmrewards.judges.answers import Answers
 from grmrewards.judges.endpoint import Endpoint
 from grmrewards.judges.first_use import FirstUse
+from grmrewards.judges.label_ids import LabelIds
 from grmrewards.judges.notices import Notices
 from grmrewards.judges.probe import see
 from grmrewards.judges.replies import label_logprobs, wire_messages
@@ -55,7 +56,8 @@ class OpenAIJudge:
             No request is sent once they are; those on their way then may still end, and add theirs.
         extra_body: Further fields of the request, e.g. `{"chat_template_kwargs": {"enable_thinking": False}}`.
         check_server: Beside the first judgements of a process, see by a few tiny requests what the server ignores, and
-            say it in the log. Not done where `max_calls` counts requests. `probe()` does it at any time.
+            say it in the log; before the first `choice_logprobs`, by two, whether it gives those of any token. Not done
+            where `max_calls` counts requests. `probe()` does it at any time.
         revision: Which version of the model the server has, where you know it: part of the keys of caches and records.
 
     Raises `ConfigError` for wrong arguments. A pickle carries the arguments and no connection. It carries no key and no
@@ -112,8 +114,10 @@ class OpenAIJudge:
             max_calls=max_calls,
             max_tokens_total=max_tokens_total,
         )
-        self._first_use = FirstUse(self._endpoint, self.extra_body, wanted=check_server and max_calls is None)
-        self._answers = Answers(Notices(self._endpoint), self._first_use)
+        wanted = check_server and max_calls is None
+        self._label_ids = LabelIds(self._endpoint, self.extra_body, wanted=wanted)
+        self._first_use = FirstUse(self._endpoint, self.extra_body, wanted=wanted, label_ids=self._label_ids)
+        self._answers = Answers(Notices(self._endpoint), self._first_use, self._label_ids)
 
     async def generate(
         self,
@@ -140,14 +144,18 @@ class OpenAIJudge:
     async def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> list[tuple[float, ...]]:
         """For each label its log-probability as the first token of the answer, over all ways to write it.
 
+        Exact where the server gives that of any token it is asked for (vLLM), which is seen before the first labels; else
+        of the 20 likeliest tokens, and a label that is not among them gets the largest probability it can have.
+
         Raises `ParseError` where the judge was about to say something else, `FatalJudgeError` where the server gives no
         log-probabilities.
         """
         self.check_choices(choices)
         fields = self._fields(messages, {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20})
         async with self._endpoint as endpoint:
-            data = await self._answers.with_logprobs(fields)
-            return [(logprob,) for logprob in label_logprobs(data, choices, where=endpoint.where())]
+            ids = await self._label_ids.of(choices)
+            data = await self._answers.with_logprobs(fields, ids)
+            return [(logprob,) for logprob in label_logprobs(data, choices, where=endpoint.where(), ids=ids)]
 
     def check_choices(self, choices: Sequence[str]) -> None:
         """Raise `ConfigError` unless `choices` are labels that one token can hold, such as "A" and "B"."""
@@ -171,7 +179,7 @@ class OpenAIJudge:
 
     def probe(self) -> Capabilities:
         """What the server really does, seen by a few tiny requests: `print(judge.probe().report())`."""
-        return see(self._endpoint, self.extra_body)
+        return see(self._endpoint, self.extra_body, LabelIds(self._endpoint, self.extra_body))
 
     async def __aenter__(self) -> OpenAIJudge:
         await self._endpoint.__aenter__()

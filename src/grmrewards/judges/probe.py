@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from grmrewards.errors import GRMError, TransportError
 from grmrewards.judges import capabilities as seen
 from grmrewards.judges.capabilities import Capabilities
+from grmrewards.judges.label_ids import LabelIds
 from grmrewards.types import CALL, Call
 
 LIMIT = 16  # tokens: enough for two samples to differ
@@ -24,6 +25,7 @@ WARM_UP = (
 UNLIKELY = 0.01  # of an answer, by its log-probabilities: the same one twice is no accident
 NO_MODEL = "grmrewards-no-such-model"
 ALTERNATIVES = 20
+LABELS = ("A", "B")
 SEED, OTHER_SEED = 7, 1_000_003
 ASK = {"role": "user", "content": "Write a line of random letters and digits."}
 BEGUN = {"role": "assistant", "content": "k4"}
@@ -79,11 +81,13 @@ class Opens(Protocol):
     async def __aexit__(self, *exc: object) -> None: ...
 
 
-async def probe(endpoint: Asks, extra: Mapping[str, Any] | None = None) -> Capabilities:
+async def probe(
+    endpoint: Asks, extra: Mapping[str, Any] | None = None, label_ids: LabelIds | None = None
+) -> Capabilities:
     """What the server behind `endpoint`, which must be open, does with what a judge may send.
 
-    `extra` are fields that every request of the judge has. Raises what the plain request raises: a key that is refused,
-    a model that is not there, no answer at all.
+    `extra` are fields that every request of the judge has, `label_ids` what the judge knows of labels. Raises what the
+    plain request raises: a key that is refused, a model that is not there, no answer at all.
     """
     extra = {name: value for name, value in (extra or {}).items() if name != "response_format"}
     now = asyncio.get_running_loop().time
@@ -109,16 +113,17 @@ async def probe(endpoint: Asks, extra: Mapping[str, Any] | None = None) -> Capab
         unknown_fields=_answered(got["unknown"], lambda _: "ignored"),
         checks_model=not got["misnamed"],
         **_sampling(plain, votes, drawn, seen.probability(logprobs) if logprobs else None),
+        label_ids=await label_ids.seen(LABELS) if label_ids else "",
         **_logprobs(logprobs),
     )
 
 
-def see(endpoint: Opens, extra: Mapping[str, Any] | None = None) -> Capabilities:
+def see(endpoint: Opens, extra: Mapping[str, Any] | None = None, label_ids: LabelIds | None = None) -> Capabilities:
     """`probe` for callers that wait, on an event loop of its own: they may stand in a script or in a running loop."""
 
     async def opened() -> Capabilities:
         async with endpoint as asked:
-            return await probe(asked, extra)
+            return await probe(asked, extra, label_ids)
 
     with ThreadPoolExecutor(1) as aside:
         return aside.submit(asyncio.run, opened()).result()

@@ -15,6 +15,7 @@ MIN_LABEL_MASS = 0.5  # below it the judge was mostly about to say something els
 LEAST_MASS = 1e-9  # of a label that is not among the alternatives, so that its logarithm exists
 ROUNDING = 0.01  # a log-probability above 0 by no more is 1.0; what lies higher is none, and must not become certainty
 SENTINEL = -9000.0  # servers write -9999 for "not computed"
+NO_IDS: Mapping[int, str] = {}
 
 
 # To the server
@@ -125,29 +126,47 @@ def has_logprobs(data: Mapping[str, Any]) -> bool:
     return _positions(choice) is not None or choice.get("finish_reason") == "content_filter"
 
 
-def label_logprobs(data: Mapping[str, Any], labels: Sequence[str], *, where: str) -> list[float]:
+def label_logprobs(
+    data: Mapping[str, Any], labels: Sequence[str], *, where: str, ids: Mapping[int, str] = NO_IDS
+) -> list[float]:
     """For each label the logarithm of its probability as the first token, over all ways to write it ("A", " A", "▁A").
 
-    A label that is not among the alternatives gets the largest probability it can have there. Raises `ParseError` where
-    the labels together are not what the judge was about to say, `FatalJudgeError` where there are no log-probabilities.
+    `ids` are tokens that were asked for by their numbers, with the labels that they write: some servers answer so. A label
+    that is not among the alternatives gets the largest probability it can have there. Raises `ParseError` where the labels
+    together are not what the judge was about to say, `FatalJudgeError` where there are no log-probabilities.
     """
-    choice = data["choices"][0]
-    positions = _positions(choice)
     if not has_logprobs(data):
         raise FatalJudgeError(
             f"{where} answers without log-probabilities, which this reward needs. vLLM, SGLang, llama.cpp and OpenAI's "
             "models without reasoning give them; `transformers serve` does not. Use one of those, a TransformersJudge, "
             "or a family that reads text (IPGRMReward, ListwiseReward, IRPMReward)."
         )
-    alternatives = _alternatives(positions[0]) if positions else []
+    alternatives = top_logprobs(data)
     if any(math.isnan(logprob) for _, logprob in alternatives):
         raise ParseError("a log-probability that is not a number: the judge overflows in its precision")
-    masses = [math.fsum(math.exp(lp) for token, lp in alternatives if _bare(token) == label) for label in labels]
+    written = {named(i): label for i, label in ids.items()}
+    said = [(written.get(token, bare(token)), lp) for token, lp in alternatives]
+    masses = [math.fsum(math.exp(lp) for text, lp in said if text == label) for label in labels]
     if sum(masses) < MIN_LABEL_MASS:
         raise ParseError(_first_words(alternatives, labels, sum(masses)))
     returned = [math.exp(logprob) for _, logprob in alternatives]
     bound = max(LEAST_MASS, min(*returned, 1.0 - math.fsum(returned)))
     return [math.log(mass or bound) for mass in masses]
+
+
+def top_logprobs(data: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """(token, logprob) for the first token of the answer, most likely first; nothing where the server gave none."""
+    positions = _positions(data["choices"][0])
+    return _alternatives(positions[0]) if positions else []
+
+
+def named(token_id: int) -> str:
+    """How servers write a token by its number.
+
+    >>> named(450)
+    'token_id:450'
+    """
+    return f"token_id:{token_id}"
 
 
 def _positions(choice: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
@@ -169,7 +188,7 @@ def _alternatives(position: Mapping[str, Any]) -> list[tuple[str, float]]:
     return sorted(known, key=lambda pair: -pair[1])
 
 
-def _bare(token: str) -> str:
+def bare(token: str) -> str:
     """A token without the space it carries, written out or as the mark of a byte-level or SentencePiece vocabulary."""
     return token.strip().strip("ĠĊ▁")
 
