@@ -235,6 +235,19 @@ def test_a_model_whose_cache_is_not_what_it_seems_is_found_out(qwen, monkeypatch
     assert len(found) == len(rows)
 
 
+def test_logits_that_are_not_numbers_are_never_an_answer(qwen, monkeypatch):
+    engine = network(qwen)
+    chosen(engine, [Choice([3, 4], LABELS)])
+    with torch.no_grad():
+        qwen.lm_head.weight.fill_(float("inf"))
+    with pytest.raises(FatalJudgeError, match="float16"):
+        generated(engine, SAMPLED)
+
+
+def test_labels_without_a_token_need_no_model(qwen, passes):
+    assert chosen(network(qwen), [Choice([3, 4], ((), ()))]) == [[(), ()]]
+
+
 # Memory
 
 

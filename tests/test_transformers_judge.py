@@ -326,3 +326,38 @@ def test_memory_is_given_back_once_a_call_of_a_reward(judge, monkeypatch):
     assert events.count("judged") >= 1
     assert events.count("given back") == 1
     assert events[-1] == "given back"
+
+
+@pytest.mark.filterwarnings(r"ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_a_folder_with_a_lora_adapter_is_the_judge_that_was_trained(tmp_path, network):
+    peft = pytest.importorskip("peft", reason="needs the extra `local`")
+    model, tokenizer = copy.deepcopy(network[0]), network[1]
+    model.save_pretrained(tmp_path / "base")
+    model.name_or_path = str(tmp_path / "base")
+    trained = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    trained.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    trained.save_pretrained(tmp_path / "judge")
+    for folder in ("base", "judge"):
+        tokenizer.save_pretrained(tmp_path / folder)
+    base, judge = (
+        TransformersJudge(str(tmp_path / name), device="cpu", max_new_tokens=8) for name in ("base", "judge")
+    )
+    merged = TransformersJudge(trained.merge_and_unload(), tokenizer, max_new_tokens=8)
+    found, expected, other = (
+        asyncio.run(one.choice_logprobs(user("fox"), ["A", "B"])) for one in (judge, merged, base)
+    )
+    assert found[0] == pytest.approx(expected[0], abs=1e-4)
+    assert found[0] != pytest.approx(other[0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("stored", "capability", "half"),
+    [("bfloat16", (7, 5), True), ("bfloat16", (8, 0), False), ("float32", (7, 5), False), ("float16", (7, 5), False)],
+)
+def test_a_gpu_without_bfloat16_judges_in_float16(network, monkeypatch, stored, capability, half):
+    from grmrewards.judges.network import computes_in_half
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    model = copy.deepcopy(network[0]).to(getattr(torch, stored))
+    assert computes_in_half(model, "cuda:0") == half
+    assert not computes_in_half(model, "cpu")

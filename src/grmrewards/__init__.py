@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from grmrewards.judges.openai import OpenAIJudge
     from grmrewards.judges.scripted import ScriptedJudge
     from grmrewards.judges.transformers import TransformersJudge
+    from grmrewards.judges.vllm import VLLMJudge
     from grmrewards.reward import Reward
     from grmrewards.types import Group, Judge, Message, Part, Reply, TokenLogprob, Vote
 
@@ -60,6 +61,7 @@ __all__ = [
     "TokenLogprob",
     "TransformersJudge",
     "TransportError",
+    "VLLMJudge",
     "Vote",
     "__version__",
 ]
@@ -80,6 +82,7 @@ _HOME = {
     "ScriptedJudge": "judges.scripted",
     "TokenLogprob": "types",
     "TransformersJudge": "judges.transformers",
+    "VLLMJudge": "judges.vllm",
     "Vote": "types",
 }
 

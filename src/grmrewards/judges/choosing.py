@@ -20,6 +20,9 @@ class Contexts:
         self._found: list[dict[tuple[int, ...], Mapping[int, float]]] = [{} for _ in rows]
         self._left = [len(_starts(row)) for row in rows]
         self.ids = [[*rows[r].ids, *start] for r, start in self._places]
+        for r, left in enumerate(self._left):
+            if not left:  # labels without a token
+                deliver(r, [() for _ in rows[r].labels])
 
     def wanted(self, context: int) -> list[int]:
         """The tokens whose log-probabilities are wanted after it."""

@@ -128,8 +128,24 @@ def _load_model(source: Mapping[str, Any]) -> Any:
         model = AutoModelForCausalLM.from_pretrained(
             source["model"], **{_DTYPE: source["dtype"] or "auto"}, **hub, **source["model_kwargs"]
         )
+    if source["dtype"] in (None, "auto") and computes_in_half(model, device):
+        model = model.half()
     there = "device_map" in source["model_kwargs"] or model.device == torch.device(device)
     return (model if there else model.to(device)).eval()
+
+
+def computes_in_half(model: Any, device: str) -> bool:
+    """Whether a model that is stored in bfloat16 is better run in float16: on GPUs that only emulate the former (T4, V100).
+
+    Where its numbers do not fit, sampling says so. Quantised weights are left as they are.
+    """
+    stored = model.dtype == torch.bfloat16 and not getattr(model, "is_quantized", False)
+    return (
+        stored
+        and device.startswith("cuda")
+        and not torch.version.hip
+        and torch.cuda.get_device_capability(device) < (8, 0)
+    )
 
 
 def _refuse_patched_family(config: Any) -> None:

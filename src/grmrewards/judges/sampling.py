@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
+from grmrewards.errors import FatalJudgeError
 from grmrewards.judges.rows import Row, Step
 
 
@@ -53,10 +55,16 @@ class Sampler:
 
 
 def sampled(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int]:
-    """The next token of each row, of logits [B, vocabulary]."""
+    """The next token of each row, of logits [B, vocabulary]. Raises `FatalJudgeError` where they are no numbers."""
     if not all(sampler.greedy for sampler in samplers):
         logits = torch.stack([sampler.noisy(row) for sampler, row in zip(samplers, logits, strict=True)])
-    tokens: list[int] = logits.argmax(dim=-1).tolist()
+    largest, found = logits.max(dim=-1)
+    if not math.isfinite(sum(largest.tolist())):
+        raise FatalJudgeError(
+            "the judge's logits are not numbers, so nothing that it says means anything. Mostly its numbers do not fit into "
+            "float16: pass dtype=torch.bfloat16, or torch.float32."
+        )
+    tokens: list[int] = found.tolist()
     for sampler, token in zip(samplers, tokens, strict=True):
         sampler.saw(token)
     return tokens

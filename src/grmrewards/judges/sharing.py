@@ -30,8 +30,19 @@ WINDOWED = {"full_attention", "sliding_attention"}  # both are masks over column
 CLOSE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the logits' own size
 NEAR = 0.1  # in fewer bits; a cache that is wrong is off by 1
 # Settings of generation that change what is sampled, and that only transformers' `generate` knows.
-FOREIGN = """num_beams no_repeat_ngram_size bad_words_ids sequence_bias suppress_tokens begin_suppress_tokens
-forced_bos_token_id forced_eos_token_id min_length min_new_tokens guidance_scale""".split()
+FOREIGN = [
+    "num_beams",
+    "no_repeat_ngram_size",
+    "bad_words_ids",
+    "sequence_bias",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "min_length",
+    "min_new_tokens",
+    "guidance_scale",
+]
 
 
 class Shared:

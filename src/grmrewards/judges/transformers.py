@@ -29,15 +29,16 @@ class TransformersJudge:
     """A local judge.
 
     Args:
-        model: The name or folder of a model, or a loaded model.
+        model: The name or folder of a model or of a LoRA adapter (whose base is loaded, too), or a loaded model.
         tokenizer: The tokenizer of a loaded model.
         device: Where to put a model that is loaded by name; by default the GPU if there is one.
-        dtype: Its number format, "auto" (as stored) by default.
+        dtype: Its number format; by default as stored, but float16 where that is bfloat16 and the GPU has none.
         max_new_tokens: The longest answer, in tokens.
         chat_template_kwargs: Passed to the chat template; by default thinking is off where the template knows it.
         trust_remote_code: Let a model run code that comes with it.
         revision: Which version of a model on the hub.
-        model_kwargs: Passed to `from_pretrained`, e.g. `{"attn_implementation": "sdpa"}`.
+        model_kwargs: Passed to `from_pretrained`, e.g. `{"quantization_config": BitsAndBytesConfig(load_in_4bit=True)}`
+            or `{"device_map": "auto"}`.
         isolate: Whether the model runs in a process of its own, which Unsloth's patches of transformers do not reach.
             None: if `unsloth` has been imported by the time the judge is first asked. Needs a model given by name.
 
