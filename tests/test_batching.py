@@ -10,7 +10,7 @@ from grmrewards.judges.batching import Batcher
 GROUPS, SIZE = 8, 4
 
 
-def echo(kind, contents, stop, deliver):
+def echo(kind, contents, stop, deliver, more):
     for i, content in enumerate(contents):
         deliver(i, (kind, content))
 
@@ -62,9 +62,9 @@ def test_each_caller_gets_its_own_result():
 def test_kinds_never_share_a_batch_and_the_oldest_goes_first():
     seen = []
 
-    def note(kind, contents, stop, deliver):
+    def note(kind, contents, stop, deliver, more):
         seen.append((kind, list(contents)))
-        echo(kind, contents, stop, deliver)
+        echo(kind, contents, stop, deliver, more)
 
     async def main():
         batcher = Batcher(note)
@@ -79,7 +79,7 @@ def test_kinds_never_share_a_batch_and_the_oldest_goes_first():
 def test_a_result_reaches_its_caller_while_the_others_still_run():
     first_is_there = threading.Event()
 
-    def one_by_one(kind, contents, stop, deliver):
+    def one_by_one(kind, contents, stop, deliver, more):
         deliver(0, "first")
         assert first_is_there.wait(timeout=20)
         deliver(1, "second")
@@ -97,7 +97,7 @@ def test_a_result_reaches_its_caller_while_the_others_still_run():
 
 
 def test_what_was_delivered_before_an_error_stays():
-    def fail_after_one(kind, contents, stop, deliver):
+    def fail_after_one(kind, contents, stop, deliver, more):
         deliver(1, "kept")
         raise RuntimeError("a broken disk")
 
@@ -127,7 +127,7 @@ def test_a_result_that_never_comes_is_an_error():
 def test_the_worker_is_told_to_stop_when_every_caller_is_gone():
     stopped = threading.Event()
 
-    def until_stopped(kind, contents, stop, deliver):
+    def until_stopped(kind, contents, stop, deliver, more):
         assert stop.wait(timeout=20)
         stopped.set()
 
@@ -145,9 +145,9 @@ def test_the_worker_is_told_to_stop_when_every_caller_is_gone():
 def test_requests_of_callers_that_left_are_not_run():
     ran = []
 
-    def note(kind, contents, stop, deliver):
+    def note(kind, contents, stop, deliver, more):
         ran.extend(contents)
-        echo(kind, contents, stop, deliver)
+        echo(kind, contents, stop, deliver, more)
 
     async def main():
         batcher = Batcher(note)
@@ -163,10 +163,10 @@ def test_requests_of_callers_that_left_are_not_run():
 
 
 def test_an_error_of_a_batch_reaches_all_its_callers_and_the_next_batch_runs():
-    def fail_once(kind, contents, stop, deliver):
+    def fail_once(kind, contents, stop, deliver, more):
         if kind == "bad":
             raise RuntimeError("out of memory")
-        echo(kind, contents, stop, deliver)
+        echo(kind, contents, stop, deliver, more)
 
     async def main():
         batcher = Batcher(fail_once)
@@ -178,6 +178,77 @@ def test_an_error_of_a_batch_reaches_all_its_callers_and_the_next_batch_runs():
     bad, good = asyncio.run(main())
     assert [str(error) for error in bad] == ["out of memory"] * 2
     assert good == ("good", 1)
+
+
+def joining(batcher, later):
+    """A batch of one that asks for more once `later` requests wait; what it was given, and what came of all."""
+    given = []
+
+    async def main():
+        loop, asked = asyncio.get_running_loop(), threading.Event()
+
+        def run(kind, contents, stop, deliver, more):
+            if not given:
+                loop.call_soon_threadsafe(ask_later)
+                assert asked.wait(timeout=20)
+                contents = [*contents, *more()]
+            given.append((kind, list(contents)))
+            echo(kind, contents, stop, deliver, more)
+
+        def ask_later():
+            tasks.extend(asyncio.ensure_future(batcher.submit(kind, content)) for kind, content in later)
+            loop.call_soon(asked.set)
+
+        batcher.run_batch = run
+        tasks = []
+        found = [await batcher.submit("k", "first")]
+        while len(found) <= len(later):
+            found += await asyncio.gather(*tasks)
+        await batcher.close()
+        return found
+
+    return given, asyncio.run(main())
+
+
+def test_what_comes_meanwhile_joins_the_batch_that_runs():
+    given, found = joining(Batcher(echo), [("k", "second"), ("k", "third")])
+    assert given == [("k", ["first", "second", "third"])]
+    assert found == [("k", "first"), ("k", "second"), ("k", "third")]
+
+
+def test_none_joins_while_another_kind_waits():
+    given, found = joining(Batcher(echo), [("other", "second"), ("k", "third")])
+    assert given == [("k", ["first"]), ("other", ["second"]), ("k", ["third"])], "or that kind would wait for ever"
+    assert found == [("k", "first"), ("other", "second"), ("k", "third")]
+
+
+def test_one_that_joined_keeps_the_batch_alive_when_the_first_caller_is_gone():
+    async def main():
+        loop, joined = asyncio.get_running_loop(), threading.Event()
+        second = None
+
+        def run(kind, contents, stop, deliver, more):
+            loop.call_soon_threadsafe(ask)
+            assert joined.wait(timeout=20)
+            assert more() == ["second"]
+            loop.call_soon_threadsafe(first.cancel)
+            assert not stop.wait(timeout=0.05)
+            deliver(1, "answered")
+
+        def ask():
+            nonlocal second
+            second = asyncio.ensure_future(batcher.submit("k", "second"))
+            loop.call_soon(joined.set)
+
+        batcher = Batcher(run)
+        first = asyncio.ensure_future(batcher.submit("k", "first"))
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        answer = await second
+        await batcher.close()
+        return answer
+
+    assert asyncio.run(main()) == "answered"
 
 
 def test_no_thread_is_left_after_close():

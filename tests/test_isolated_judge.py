@@ -147,6 +147,26 @@ def test_a_deadline_stops_the_decoding_and_the_next_request_is_answered(judge):
     assert network(judge).process is process
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["while-it-runs", "too-late-for-it"])
+def test_rows_that_come_meanwhile_are_answered(judge, late):
+    generate(judge, ["fox"])
+    engine, found, ended = network(judge), {}, []
+    ids = [5, 6, 7, 8]
+    rows = [Row(ids, 1, 1.0, 4), Row(ids, 2, 1.0, 4), Row(ids, 3, 1.0, 4)]
+
+    def more():
+        if ended or (late and not found):
+            return []
+        ended.append(True)
+        return rows[1:]
+
+    engine.generate(rows[:1], stop=threading.Event(), deliver=found.__setitem__, more=more)
+    alone = {}
+    engine.generate(rows, stop=threading.Event(), deliver=alone.__setitem__)
+    assert found == alone
+    assert len(found) == 3
+
+
 def test_an_error_of_a_library_comes_with_its_traceback_and_the_process_lives_on(judge):
     with pytest.raises(FatalJudgeError, match=r"IndexError: [\s\S]*Traceback[\s\S]*network\.py"):
         network(judge).generate([Row([10**6], 0, 0.0, 1)], stop=threading.Event(), deliver=lambda i, answer: None)
@@ -190,7 +210,7 @@ class Killer(threading.Event):
 def test_a_process_that_dies_is_a_transport_error_and_the_next_request_starts_another(judge, monkeypatch):
     expected, process, run = generate(judge, ["fox"], temperature=0.0), network(judge).process, judge._run_batch
     with monkeypatch.context() as patch:
-        patch.setattr(judge, "_run_batch", lambda kind, rows, stop, deliver: run(kind, rows, Killer(process), deliver))
+        patch.setattr(judge, "_run_batch", lambda kind, rows, stop, *more: run(kind, rows, Killer(process), *more))
         with pytest.raises(TransportError, match=r"exit code -9 \(SIGKILL\).*memory"):
             generate(judge, ["fox"], max_tokens=ENDLESS, temperature=0.0)
     assert generate(judge, ["fox"], temperature=0.0) == expected

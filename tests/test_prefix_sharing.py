@@ -324,6 +324,30 @@ def test_ended_rows_leave_the_batch(qwen, passes):
     assert sum(shape[0] for shape in passes[-20:]) == 20
 
 
+def coming(qwen, after, later):
+    """The answers to one long row and to `later`, which come after so many passes of the model, and the number of passes."""
+    engine, found, passes = network(qwen), {}, []
+    chosen(engine, [Choice([3, 4], LABELS)])
+    forward, left = qwen.forward, [list(later)]
+    qwen.forward = lambda **inputs: passes.append(1) or forward(**inputs)
+
+    def more():
+        return left.pop() if left and len(passes) >= after else []
+
+    first = Row(PROMPTS[0], 1, 1.0, 60)
+    engine.generate([first], stop=threading.Event(), deliver=found.__setitem__, more=more)
+    qwen.forward = forward
+    return found, len(passes)
+
+
+def test_rows_that_come_meanwhile_decode_beside_those_that_run(qwen):
+    later = [Row(prompt, i, 1.0, 30) for i, prompt in enumerate(PROMPTS)]
+    found, passes = coming(qwen, 10, later)
+    alone_ = [generated(network(qwen), [row])[0].tokens for row in [Row(PROMPTS[0], 1, 1.0, 60), *later]]
+    assert [found[i].tokens for i in range(len(found))] == alone_
+    assert passes < 60 + 10, "not one after the other"
+
+
 def test_answers_come_one_by_one_and_stopping_keeps_those_that_came(qwen):
     stop, found = threading.Event(), {}
 

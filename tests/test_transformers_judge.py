@@ -113,7 +113,7 @@ def test_gram_asks_a_local_judge_in_one_batch(network):
     judge = TransformersJudge(*network)
     batches = []
     run = judge._run_batch
-    judge._run_batch = lambda kind, rows, stop, deliver: batches.append(len(rows)) or run(kind, rows, stop, deliver)
+    judge._run_batch = lambda kind, rows, *more: batches.append(len(rows)) or run(kind, rows, *more)
     rewards = GRAMReward(judge)(prompts=["q"] * 4, completions=["a", "b", "c", "d"])
     assert batches == [12]
     assert sum(rewards) == pytest.approx(2.0)  # win rates of four average one half

@@ -419,9 +419,7 @@ class TestWithVLLM:
         expected, process = generate(judge, QUESTIONS, temperature=0.0), judge._loading.result().network.process
         run = judge._run_batch
         with monkeypatch.context() as patch:
-            patch.setattr(
-                judge, "_run_batch", lambda kind, rows, stop, deliver: run(kind, rows, Killer(process), deliver)
-            )
+            patch.setattr(judge, "_run_batch", lambda kind, rows, stop, *more: run(kind, rows, Killer(process), *more))
             with pytest.raises(TransportError, match=r"exit code -9 \(SIGKILL\)"):
                 generate(judge, ["Name 9 animals."], n=2_000, temperature=2.0)
         assert generate(judge, QUESTIONS, temperature=0.0) == expected

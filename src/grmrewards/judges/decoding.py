@@ -1,8 +1,8 @@
 """Writing answers: rows that decode together, join when there is room and leave when they have ended.
 
 All rows that fit into memory are read (`reading`) and decode as one batch. When a quarter of it has ended, those go, and
-waiting ones take their places. What a row has written outlives everything: where memory runs out, all rows are read anew
-with what they have written, fewer at a time.
+waiting ones take their places; those that come meanwhile join after a few tokens. What a row has written outlives
+everything: where memory runs out, all rows are read anew with what they have written, fewer at a time.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from grmrewards.judges.cache import Buffer, Segment
 from grmrewards.judges.memory import Memory, give_back
 from grmrewards.judges.passes import Passes
 from grmrewards.judges.reading import Reading
-from grmrewards.judges.rows import Answer, Row, Step
+from grmrewards.judges.rows import Answer, More, Row, Step
 from grmrewards.judges.sampling import Sampler, sampled, steps
 
 USUAL = 256  # tokens of an answer, while none has ended
 COLUMNS = 128  # that a batch has room for before it is put into a larger piece of memory
+LISTENING = 16  # tokens between looks at what has come meanwhile
 LEAVING = 4  # rows leave when one in so many has ended: to move the others costs about as much as a few steps
 
 
@@ -68,18 +69,21 @@ class Decoding:
         penalty: float,
         stop: threading.Event,
         deliver: Callable[[int, Answer], None],
+        more: More,
     ) -> None:
         self.passes, self.memory, self.stops, self.penalty = passes, memory, frozenset(stops), penalty
-        self.stop, self.deliver = stop, deliver
+        self.stop, self.deliver, self.more = stop, deliver, more
         self.usual = float(USUAL)
+        self.waiting: deque[Draft] = deque()
+        self.taken = 0
 
     def run(self, rows: Sequence[Row]) -> None:
-        """Deliver the answer of each row, unless `stop` is set before."""
-        drafts = [Draft(i, row) for i, row in enumerate(rows)]
-        waiting = deque(sorted(drafts, key=lambda draft: draft.ids))  # those that share a prefix side by side
+        """Deliver the answer of each row, and of those that come meanwhile, unless `stop` is set before."""
+        self._take(rows)
         live: list[Draft] = []
-        while (waiting or live) and not self.stop.is_set():
-            live += self._admitted(waiting, live)
+        while (self.waiting or live) and not self.stop.is_set():
+            self._take(self.more())
+            live += self._admitted(live)
             try:
                 self._read([draft for draft in live if not draft.segments])
                 self._decode([draft for draft in live if draft.open])
@@ -92,15 +96,22 @@ class Decoding:
                 for draft in live:
                     draft.interrupt()
                 give_back(self.passes.device)
-                waiting.extendleft(reversed(live))
+                self.waiting.extendleft(reversed(live))
                 live = []
 
-    def _admitted(self, waiting: deque[Draft], live: Sequence[Draft]) -> list[Draft]:
+    def _take(self, rows: Sequence[Row]) -> bool:
+        """Let rows wait, those that share a prefix side by side. Whether there were any."""
+        drafts = [Draft(place, row) for place, row in enumerate(rows, self.taken)]
+        self.taken += len(drafts)
+        self.waiting += sorted(drafts, key=lambda draft: draft.ids)
+        return bool(drafts)
+
+    def _admitted(self, live: Sequence[Draft]) -> list[Draft]:
         """Those of the waiting rows that fit in beside the live ones; one at least, where there is none."""
-        room = self.memory.tokens() - sum(map(self._needs, live)) if waiting else 0
+        room = self.memory.tokens() - sum(map(self._needs, live)) if self.waiting else 0
         admitted: list[Draft] = []
-        while waiting and (room >= self._needs(waiting[0]) or not (live or admitted)):
-            admitted.append(waiting.popleft())
+        while self.waiting and (room >= self._needs(self.waiting[0]) or not (live or admitted)):
+            admitted.append(self.waiting.popleft())
             room -= self._needs(admitted[-1])
         return admitted
 
@@ -134,7 +145,8 @@ class Decoding:
             going = [i for i, draft in enumerate(live) if draft.open]
             self._write([live[i] for i in going], logits if len(going) == len(live) else logits[going])
             ended = sum(not draft.open for draft in live)
-            if ended * LEAVING >= len(live):
+            listens = (columns - buffer.past) % LISTENING == 0
+            if ended * LEAVING >= len(live) or (listens and self._take(self.more())):
                 break
         for row, draft in enumerate(live):
             draft.segments = [buffer.segment(row, buffer.past - len(draft.ids) + 1, buffer.past)] if draft.open else []

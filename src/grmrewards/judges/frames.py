@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import IO
 
-REQUEST, STOP, PART, ANSWER, FAILURE = b"r", b"s", b"p", b"a", b"f"  # parts of an answer come before it
+REQUEST, MORE, STOP = b"r", b"m", b"s"  # more rows of the request that runs; its end
+PART, ANSWER, FAILURE = b"p", b"a", b"f"  # parts of an answer come before it
 READY = b"\0grmrewards judge\0"  # before the first frame: what stands before it was printed while Python started
 _HEAD = struct.Struct("!cQ")
 

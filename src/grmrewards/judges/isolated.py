@@ -11,6 +11,7 @@ ends, which is when the parent dies, however that happens.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import queue
@@ -25,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 from grmrewards import errors
 from grmrewards.errors import ConfigError, FatalJudgeError, GRMError, TransportError
 from grmrewards.judges import frames
+from grmrewards.judges.rows import More, no_more
 
 if TYPE_CHECKING:
     from grmrewards.judges.rows import Answer, Choice, Logprobs, Row
@@ -77,9 +79,24 @@ class RemoteNetwork:
         numerics = (torch.get_num_threads(), torch.get_float32_matmul_precision()) if torch else None
         self.window = self._ask("load", {"source": source, "numerics": numerics, **special_ids})
 
-    def generate(self, rows: Sequence[Row], *, stop: threading.Event, deliver: Callable[[int, Answer], None]) -> None:
-        """As `Engine.generate`."""
-        self._ask("generate", {"rows": rows}, stop, deliver)
+    def generate(
+        self,
+        rows: Sequence[Row],
+        *,
+        stop: threading.Event,
+        deliver: Callable[[int, Answer], None],
+        more: More = no_more,
+    ) -> None:
+        """As `Engine.generate`. Rows that came too late for one request are the first of the next."""
+        asked, taken = list(rows), 0
+
+        def joined() -> Sequence[Row]:
+            asked.extend(new := more())
+            return new
+
+        while taken < len(asked) and not stop.is_set():
+            first = functools.partial(_from, deliver, taken)
+            taken += self._ask("generate", {"rows": asked[taken:]}, stop, first, joined)
 
     def choice_logprobs(
         self, rows: Sequence[Choice], *, stop: threading.Event, deliver: Callable[[int, Logprobs], None]
@@ -108,22 +125,25 @@ class RemoteNetwork:
         arguments: Mapping[str, Any],
         stop: threading.Event | None = None,
         deliver: Callable[[int, Any], None] | None = None,
+        more: More = no_more,
     ) -> Any:
         request = _pickled(method, arguments)
         _make_room(self._source)
         try:
             frames.send(self._stdin, frames.REQUEST, request)
-            kind, body = self._answer(stop, deliver)
+            kind, body = self._answer(stop, deliver, more)
         except OSError as error:  # a broken pipe
             raise TransportError(_epitaph(self.process)) from error
         if kind == frames.FAILURE:
             raise _revived(*pickle.loads(body))
         return pickle.loads(body)
 
-    def _answer(self, stop: threading.Event | None, deliver: Callable[[int, Any], None] | None) -> tuple[bytes, bytes]:
+    def _answer(
+        self, stop: threading.Event | None, deliver: Callable[[int, Any], None] | None, more: More
+    ) -> tuple[bytes, bytes]:
         """The frame that ends the answer, after its parts were delivered."""
         while True:
-            frame = self._frame(stop)
+            frame = self._frame(stop, more)
             if frame is None:
                 raise BrokenPipeError
             kind, body = frame
@@ -131,16 +151,24 @@ class RemoteNetwork:
                 return frame
             deliver(*pickle.loads(body))
 
-    def _frame(self, stop: threading.Event | None) -> tuple[bytes, bytes] | None:
-        """What the process says next, None if it ended. It is told once when `stop` is set, and answers even then."""
+    def _frame(self, stop: threading.Event | None, more: More) -> tuple[bytes, bytes] | None:
+        """What the process says next, None if it ended. Meanwhile it is given more, or told once that `stop` is set."""
         while stop is not None and stop is not self._told:
+            if stop.is_set():
+                self._told = stop
+                frames.send(self._stdin, frames.STOP)
+            elif new := more():
+                frames.send(self._stdin, frames.MORE, pickle.dumps(list(new)))
             try:
                 return self._frames.get(timeout=POLL)
             except queue.Empty:
-                if stop.is_set():
-                    self._told = stop
-                    frames.send(self._stdin, frames.STOP)
+                continue
         return self._frames.get()
+
+
+def _from(deliver: Callable[[int, Any], None], first: int, place: int, result: Any) -> None:
+    """Deliver what is counted from the row `first` on."""
+    deliver(first + place, result)
 
 
 def _pickled(method: str, arguments: Mapping[str, Any]) -> bytes:

@@ -19,7 +19,8 @@ from grmrewards.judges.loading import code_refused
 if TYPE_CHECKING:
     from grmrewards.judges.rows import Engine
 
-Jobs = queue.SimpleQueue[tuple[bytes, threading.Event]]
+Rows = queue.SimpleQueue[bytes]
+Jobs = queue.SimpleQueue[tuple[bytes, threading.Event, Rows]]  # requests, when to give up, and what comes meanwhile
 
 
 class Server:
@@ -29,6 +30,7 @@ class Server:
 
     def __init__(self, outbox: IO[bytes]) -> None:
         self.outbox = outbox
+        self.coming: Rows = queue.SimpleQueue()
 
     def deliver(self, place: int, result: Any) -> None:
         """Send a result on its way before the others are done."""
@@ -49,9 +51,17 @@ class Server:
             self.network = Network(source, **special_ids)
         return self.network.window
 
-    def generate(self, stop: threading.Event, rows: Any) -> None:
-        """As `Engine.generate`."""
-        self.network.generate(rows, stop=stop, deliver=self.deliver)
+    def generate(self, stop: threading.Event, rows: Any) -> int:
+        """As `Engine.generate`. How many rows there were, with those that came meanwhile: the last may have come too late."""
+        taken, coming = list(rows), self.coming
+
+        def more() -> Any:
+            new = [row for _ in range(coming.qsize()) for row in pickle.loads(coming.get())]
+            taken.extend(new)
+            return new
+
+        self.network.generate(rows, stop=stop, deliver=self.deliver, more=more)
+        return len(taken)
 
     def choice_logprobs(self, stop: threading.Event, rows: Any) -> None:
         """As `Engine.choice_logprobs`."""
@@ -61,8 +71,9 @@ class Server:
         """As `Engine.fingerprint`."""
         return self.network.fingerprint()
 
-    def outcome(self, request: bytes, stop: threading.Event) -> tuple[bytes, bytes]:
+    def outcome(self, request: bytes, stop: threading.Event, coming: Rows) -> tuple[bytes, bytes]:
         """The frame that answers a request. Errors become text here: an exception of a library may not be picklable."""
+        self.coming = coming
         try:
             method, arguments = pickle.loads(request)
             answer = pickle.dumps(getattr(self, method)(**arguments, stop=stop))
@@ -98,15 +109,18 @@ def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _listen(inbox: IO[bytes], jobs: Jobs) -> None:
-    """A thread's work: queue requests, tell the latest one to stop, and end the process with its parent."""
+    """A thread's work: queue requests, give the latest one more rows or an end, and end the process with its parent."""
     stop = threading.Event()
+    coming: Rows = queue.SimpleQueue()
     while frame := frames.receive(inbox):
         kind, body = frame
         if kind == frames.STOP:
             stop.set()
+        elif kind == frames.MORE:
+            coming.put(body)
         else:
-            stop = threading.Event()
-            jobs.put((body, stop))
+            stop, coming = threading.Event(), queue.SimpleQueue()
+            jobs.put((body, stop, coming))
     os._exit(0)  # at once, in whatever the main thread is
 
 

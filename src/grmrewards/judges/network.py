@@ -22,7 +22,7 @@ from grmrewards.judges.choosing import Contexts
 from grmrewards.judges.fingerprint import fingerprint
 from grmrewards.judges.memory import give_back, last_resort, out_of_memory
 from grmrewards.judges.plain import Plain
-from grmrewards.judges.rows import Answer, Choice, Logprobs, Row
+from grmrewards.judges.rows import Answer, Choice, Logprobs, More, Row, no_more
 from grmrewards.judges.sharing import Shared, runner
 
 NO_WINDOW = 1 << 20  # tokens, for models that state none
@@ -46,10 +46,17 @@ class Network:
         self.pad = next((i for i in (pad, *sorted(self.stops)) if i is not None), 0)
         self._runner: Shared | Plain | None = None
 
-    def generate(self, rows: Sequence[Row], *, stop: threading.Event, deliver: Callable[[int, Answer], None]) -> None:
+    def generate(
+        self,
+        rows: Sequence[Row],
+        *,
+        stop: threading.Event,
+        deliver: Callable[[int, Answer], None],
+        more: More = no_more,
+    ) -> None:
         """As `Engine.generate`."""
         with self._judging() as runner:
-            runner.generate(rows, stops=self.stops, stop=stop, deliver=deliver)
+            runner.generate(rows, stops=self.stops, stop=stop, deliver=deliver, more=more)
 
     def choice_logprobs(
         self, rows: Sequence[Choice], *, stop: threading.Event, deliver: Callable[[int, Logprobs], None]

@@ -18,7 +18,7 @@ from grmrewards.judges import patches
 from grmrewards.judges.memory import Memory, give_back
 from grmrewards.judges.packing import cut
 from grmrewards.judges.passes import takes
-from grmrewards.judges.rows import Answer, Row, Step
+from grmrewards.judges.rows import Answer, More, Row, Step, no_more
 from grmrewards.judges.sampling import Sampler, steps
 
 
@@ -40,8 +40,9 @@ class Plain:
         stops: Collection[int],
         stop: threading.Event,
         deliver: Callable[[int, Answer], None],
+        more: More = no_more,
     ) -> None:
-        """Deliver the answer of each row, unless `stop` is set before."""
+        """Deliver the answer of each row, unless `stop` is set before. Others must wait until all are answered."""
         lengths = [len(row.ids) + row.room for row in rows]
         done = self._batches(lengths, stop, lambda batch: self._answers([rows[i] for i in batch], stops, stop))
         for batch, answers in done:

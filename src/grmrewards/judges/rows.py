@@ -43,6 +43,12 @@ class Choice(NamedTuple):
 
 
 Logprobs = list[tuple[float, ...]]  # for each label, the log-probability of each of its tokens
+More = Callable[[], Sequence[Row]]
+
+
+def no_more() -> Sequence[Row]:
+    """Nothing came meanwhile."""
+    return ()
 
 
 class Engine(Protocol):
@@ -60,8 +66,18 @@ class Engine(Protocol):
         """Whether it ended, and must be loaded again."""
         ...
 
-    def generate(self, rows: Sequence[Row], *, stop: threading.Event, deliver: Callable[[int, Answer], None]) -> None:
-        """Sample an answer for each row."""
+    def generate(
+        self,
+        rows: Sequence[Row],
+        *,
+        stop: threading.Event,
+        deliver: Callable[[int, Answer], None],
+        more: More = no_more,
+    ) -> None:
+        """Sample an answer for each row, and for those that `more` gives meanwhile, whose places are the next ones.
+
+        An engine need not ask for more; what it was given it must answer.
+        """
         ...
 
     def choice_logprobs(

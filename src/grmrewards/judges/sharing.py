@@ -23,7 +23,7 @@ from grmrewards.judges.memory import Memory, out_of_memory
 from grmrewards.judges.passes import Passes
 from grmrewards.judges.plain import Plain
 from grmrewards.judges.reading import Reading
-from grmrewards.judges.rows import Answer, Row
+from grmrewards.judges.rows import Answer, More, Row, no_more
 
 LOG = logging.getLogger("grmrewards")
 WINDOWED = {"full_attention", "sliding_attention"}  # both are masks over columns
@@ -63,9 +63,13 @@ class Shared:
         stops: Collection[int],
         stop: threading.Event,
         deliver: Callable[[int, Answer], None],
+        more: More = no_more,
     ) -> None:
-        """Deliver the answer of each row, unless `stop` is set before."""
-        Decoding(self.passes, self.memory, stops=stops, penalty=self.penalty, stop=stop, deliver=deliver).run(rows)
+        """Deliver the answer of each row, and of those that come meanwhile, unless `stop` is set before."""
+        decoding = Decoding(
+            self.passes, self.memory, stops=stops, penalty=self.penalty, stop=stop, deliver=deliver, more=more
+        )
+        decoding.run(rows)
 
 
 def runner(model: Any, *, pad: int) -> Shared | Plain:

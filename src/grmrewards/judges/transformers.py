@@ -20,7 +20,7 @@ from typing import Any
 from grmrewards import arguments
 from grmrewards.errors import ConfigError, ContextOverflow
 from grmrewards.judges import loading
-from grmrewards.judges.batching import Batcher, Deliver
+from grmrewards.judges.batching import Batcher, Deliver, More
 from grmrewards.judges.rows import Answer, Choice, Logprobs, Row
 from grmrewards.types import Message, Reply
 
@@ -71,9 +71,7 @@ class TransformersJudge:
     ) -> None:
         arguments.installed("TransformersJudge", "torch", "transformers", extra="local")
         model, tokenizer = loading.model_and_tokenizer(model, tokenizer)
-        self.model = (
-            str(model) if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "loaded")
-        )
+        self.model = str(model if isinstance(model, str) else getattr(model.config, "_name_or_path", "") or "loaded")
         self.max_new_tokens = arguments.whole("max_new_tokens", max_new_tokens)
         self.isolate = loading.isolation(isolate, model)
         self._source = {
@@ -204,21 +202,25 @@ class TransformersJudge:
         batcher, _ = self._open[asyncio.get_running_loop()]
         return list(await asyncio.gather(*(batcher.submit(kind, row) for row in rows)))
 
-    def _run_batch(self, kind: str, rows: Sequence[Any], stop: threading.Event, deliver: Deliver) -> None:
+    def _run_batch(self, kind: str, rows: Sequence[Any], stop: threading.Event, deliver: Deliver, more: More) -> None:
         assert self._loading is not None
         chat, network = self._loading.result()
         with self._lock:  # two event loops share one model
             if kind == "choices":
                 network.choice_logprobs(rows, stop=stop, deliver=deliver)
             elif kind == "generate":
+                asked = list(rows)
+
+                def joined() -> Sequence[Row]:
+                    asked.extend(new := more())
+                    return new
 
                 def said(i: int, answer: Answer) -> None:
-                    deliver(i, chat.reply(answer, len(rows[i].ids)))
+                    deliver(i, chat.reply(answer, len(asked[i].ids)))
 
-                network.generate(rows, stop=stop, deliver=said)
+                network.generate(rows, stop=stop, deliver=said, more=joined)
             else:
-                weights = network.fingerprint()
-                for i in range(len(rows)):
+                for i, weights in enumerate([network.fingerprint()] * len(rows)):
                     deliver(i, weights)
 
     def _start(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from grmrewards.errors import ParseError, TransportError
 from grmrewards.judges import isolated_main, vllm_start
 from grmrewards.judges.loading import code_refused
-from grmrewards.judges.rows import Answer, Choice, Logprobs, Row, Step
+from grmrewards.judges.rows import Answer, Choice, Logprobs, More, Row, Step, no_more
 
 Deliver = Callable[[int, Any], None]
 
@@ -46,15 +46,23 @@ class VLLMEngine:
         self._forced = not self._takes_label_ids()
         self.window = int(self._config.max_model_len) - self._forced  # forced labels need room for one more token
 
-    def generate(self, rows: Sequence[Row], *, stop: threading.Event, deliver: Callable[[int, Answer], None]) -> None:
+    def generate(
+        self,
+        rows: Sequence[Row],
+        *,
+        stop: threading.Event,
+        deliver: Callable[[int, Answer], None],
+        more: More = no_more,
+    ) -> None:
         """As `Engine.generate`. A seed decides an answer as far as vLLM's sums do not depend on what shares its batch."""
-        asked = [
-            Asked(
-                row.ids, self._sampling(row.room, temperature=row.temperature, seed=row.seed, logprobs=row.top or None)
-            )
-            for row in rows
-        ]
-        self._run(asked, stop, lambda place, output: deliver(place, _answer(output, rows[place].top)))
+        taken = list(rows)
+
+        def joined() -> list[Asked]:
+            taken.extend(new := more())
+            return [self._ask_for(row) for row in new]
+
+        asked = [self._ask_for(row) for row in rows]
+        self._run(asked, stop, lambda place, output: deliver(place, _answer(output, taken[place].top)), joined)
 
     def choice_logprobs(
         self, rows: Sequence[Choice], *, stop: threading.Event, deliver: Callable[[int, Logprobs], None]
@@ -91,26 +99,32 @@ class VLLMEngine:
     def _config(self) -> Any:
         return self._llm.llm_engine.model_config
 
-    def _run(self, asked: Sequence[Asked], stop: threading.Event, deliver: Deliver) -> None:
+    def _run(
+        self, asked: Sequence[Asked], stop: threading.Event, deliver: Deliver, more: Callable[[], list[Asked]] = list
+    ) -> None:
         """Ask everything at once, and take results as they come. What is not wanted any more is taken back."""
         if self._asleep:
             self._llm.wake_up()
             self._asleep = False
-        engine, running = self._llm.llm_engine, {}
+        engine, places = self._llm.llm_engine, itertools.count()
+        running: dict[str, int] = {}
         try:
-            for place, one in enumerate(asked):
-                if stop.is_set():
-                    return
-                name = str(next(self._names))
-                engine.add_request(name, {"type": "token", "prompt_token_ids": one.ids}, one.sampling)
-                running[name] = place
-            while running and not stop.is_set():
+            while (asked or running) and not stop.is_set():
+                for one in asked:
+                    name = str(next(self._names))
+                    engine.add_request(name, {"type": "token", "prompt_token_ids": one.ids}, one.sampling)
+                    running[name] = next(places)
                 for output in engine.step():
                     if output.finished and output.request_id in running:
                         deliver(running.pop(output.request_id), output)
+                asked = more()
         finally:
             if running:
                 engine.abort_request(list(running))
+
+    def _ask_for(self, row: Row) -> Asked:
+        sampling = self._sampling(row.room, temperature=row.temperature, seed=row.seed, logprobs=row.top or None)
+        return Asked(row.ids, sampling)
 
     def _sampling(self, room: int, **options: Any) -> Any:
         vllm = importlib.import_module("vllm.sampling_params")
