@@ -19,7 +19,7 @@ class Passes:
     def __init__(self, model: Any, layout: Layout, *, vocabulary: int, pad: int) -> None:
         self.model, self.layout, self.vocabulary, self.pad = model, layout, vocabulary, pad
         self.device: torch.device = model.device
-        self._last = {"logits_to_keep": 1} if takes(type(model).forward, "logits_to_keep") else {}
+        self._takes = {name for name in ("logits_to_keep", "position_ids") if takes(type(model).forward, name)}
 
     def read(self, buffer: Buffer, news: Sequence[Sequence[int]], lengths: Sequence[int]) -> torch.Tensor:
         """The logits after the last of each row's new ids, [B, vocabulary]; they are in `buffer` from then on.
@@ -41,13 +41,13 @@ class Passes:
         return logits
 
     def _logits(self, buffer: Buffer, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        wished = {"logits_to_keep": 1, "position_ids": positions}  # the last column only, through the LM head
         output = self.model(
             input_ids=ids,
             attention_mask=mask.long(),
-            position_ids=positions,
             past_key_values=buffer.cache(),
             use_cache=True,
-            **self._last,
+            **{name: value for name, value in wished.items() if name in self._takes},
         )
         patches.refuse_hidden_states(output.logits.shape[-1], self.vocabulary)
         logits: torch.Tensor = output.logits[:, -1].float()
