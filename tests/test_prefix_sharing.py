@@ -1,7 +1,11 @@
 """What a batch shares is computed once, and nothing else changes: same numbers and texts as one prompt at a time."""
 
 import itertools
+import json
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -307,6 +311,38 @@ def test_another_error_of_the_model_is_not_taken_for_it(qwen, monkeypatch):
     monkeypatch.setattr(qwen, "forward", lambda **_: (_ for _ in ()).throw(RuntimeError("device-side assert")))
     with pytest.raises(RuntimeError, match="device-side assert"):
         generated(engine, SAMPLED)
+
+
+OUT_OF_MEMORY = """
+import resource
+import torch
+import test_prefix_sharing as tests
+from grmrewards.judges.memory import Memory
+
+torch.set_num_threads(1)
+Memory.tokens = lambda self: self.most or 10**9  # as if there were room without end
+rows = [tests.Row(tests.ids(i, 300), i, 1.0, 60) for i in range(400)]
+engine = tests.network(tests.model("qwen3"))
+tests.generated(engine, rows[:1])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 48 * 2**20, resource.RLIM_INFINITY))
+found = tests.generated(engine, rows)
+print(len(found), engine._runner.memory.most, [answer.tokens for answer in found[::57]])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
+def test_a_process_that_really_runs_out_of_memory_loses_no_judgement(qwen):
+    run = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    answered, most, some = run.stdout.split(" ", 2)
+    assert int(answered) == 400
+    assert 3_000 < int(most) < 70_000, "as much at once as there is room for, about"
+    rows = [Row(ids(i, 300), i, 1.0, 60) for i in range(0, 400, 57)]
+    assert json.loads(some) == [answer.tokens for answer in generated(network(qwen), rows)]
 
 
 @pytest.mark.parametrize("room", [45, 90, 10_000])

@@ -89,7 +89,8 @@ class Decoding:
                 self._decode([draft for draft in live if draft.open])
                 interrupted = False
             except RuntimeError as error:
-                self.memory.shrink(error, tokens=sum(map(self._needs, live)), rows=len(live))
+                if not self.memory.shrinks(error, tokens=sum(map(self._needs, live)), rows=len(live)):
+                    raise
                 interrupted = True
             live = [draft for draft in live if draft.open]
             if interrupted:  # here, where the error no longer holds what was computed

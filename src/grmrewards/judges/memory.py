@@ -26,12 +26,20 @@ class Memory:
         fit = max(1, int(_free(self.device) / self.bytes_a_token))
         return fit if self.most is None else min(fit, self.most)
 
-    def shrink(self, error: BaseException, *, tokens: int, rows: int) -> None:
-        """Take at most half of `tokens` from now on. Raises `error` where there is nothing to halve, or it is another."""
+    def shrinks(self, error: BaseException, *, tokens: int, rows: int) -> bool:
+        """Take at most half of `tokens` from now on; False where there is nothing to halve, or it is another error.
+
+        The caller raises it then: raised here, its traceback would hold this frame, and this frame the error with all
+        that was computed.
+        """
         if rows == 1 or not out_of_memory(error):
-            raise error
-        self.most = min(self.most or tokens, max(1, tokens // 2))
-        LOG.warning("memory ran out on %s at %d tokens; at most %d at once from now on", self.device, tokens, self.most)
+            return False
+        before, self.most = self.most, min(self.most or tokens, max(1, tokens // 2))
+        if self.most != before:
+            LOG.warning(
+                "memory ran out on %s at %d tokens; at most %d at once from now on", self.device, tokens, self.most
+            )
+        return True
 
 
 def last_resort(error: BaseException, device: torch.device) -> FatalJudgeError:

@@ -59,7 +59,8 @@ class Plain:
             try:
                 result = run(batch)
             except RuntimeError as error:
-                self.memory.shrink(error, tokens=sum(lengths[i] for i in batch), rows=len(batch))
+                if not self.memory.shrinks(error, tokens=sum(lengths[i] for i in batch), rows=len(batch)):
+                    raise
                 batches.extendleft([batch[len(batch) // 2 :], batch[: len(batch) // 2]])
             if result is None:  # here, where the error no longer holds what was computed
                 give_back(self.model.device)

@@ -84,13 +84,18 @@ class Reading:
             try:
                 logits = self._pass(nodes)
             except RuntimeError as error:
-                self.memory.shrink(error, tokens=len(nodes) * max(node.end for node in nodes), rows=len(nodes))
+                if not self.memory.shrinks(error, tokens=self._tokens(nodes), rows=len(nodes)):
+                    raise
                 batches.extendleft([nodes[len(nodes) // 2 :], nodes[: len(nodes) // 2]])
                 logits = None
             if logits is None:  # here, where the error no longer holds what was computed
                 give_back(self.passes.device)
                 continue
             yield from ((node, row) for node, row in zip(nodes, logits, strict=True) if node.rows)
+
+    def _tokens(self, nodes: Sequence[Node]) -> int:
+        """How many are in memory during a pass: what is kept, and the batch with its padding."""
+        return sum(map(len, self.kept)) + len(nodes) * max(node.end for node in nodes)
 
     def _batches(self, level: Sequence[Node]) -> Iterator[list[Node]]:
         room = self.memory.tokens()
