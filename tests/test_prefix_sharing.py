@@ -170,6 +170,17 @@ def test_what_prompts_share_is_read_once(qwen, passes):
     assert read == 200 + 8 * 40 + 56 * 40, "the question once, each first answer once, each second one seven times"
 
 
+def test_a_score_that_begins_another_needs_no_pass_of_its_own(qwen, passes):
+    engine = network(qwen)
+    chosen(engine, [Choice([3, 4], LABELS)])
+    passes.clear()
+    scores = (*((10 + i,) for i in range(9)), (10, 30))  # "10" is "1" and one token more
+    (found,) = chosen(engine, [Choice(QUESTION, scores)])
+    assert passes == [(1, len(QUESTION) + 1)]
+    for score, logprobs in zip(scores, found, strict=True):
+        assert list(logprobs) == pytest.approx(alone(qwen, QUESTION, score), abs=1e-4)
+
+
 def test_votes_on_one_prompt_read_it_once(qwen, passes):
     engine = network(qwen)
     chosen(engine, [Choice([3, 4], LABELS)])

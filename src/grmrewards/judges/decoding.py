@@ -123,8 +123,8 @@ class Decoding:
     def _read(self, drafts: Sequence[Draft]) -> None:
         """Read drafts that are not in memory, and write the first token after each."""
         reading = Reading(self.passes, self.memory, [draft.ids for draft in drafts], self.stop, keep=True)
-        for node, logits in reading.ends():
-            ending = [drafts[row] for row in node.rows]
+        for node, rows, logits in reading.ends():
+            ending = [drafts[row] for row in rows]
             for draft in ending:
                 draft.segments = reading.segments(node)
             self._write(ending, logits.expand(len(ending), -1))
@@ -144,7 +144,7 @@ class Decoding:
         while buffer.past < columns and not self.stop.is_set():
             logits = self.passes.read(buffer, [draft.ids[-1:] for draft in live], [len(draft.ids) for draft in live])
             going = [i for i, draft in enumerate(live) if draft.open]
-            self._write([live[i] for i in going], logits if len(going) == len(live) else logits[going])
+            self._write([live[i] for i in going], logits[:, 0] if len(going) == len(live) else logits[going, 0])
             ended = sum(not draft.open for draft in live)
             listens = (columns - buffer.past) % LISTENING == 0
             if ended * LEAVING >= len(live) or (listens and self._take(self.more())):

@@ -21,8 +21,10 @@ class Passes:
         self.device: torch.device = model.device
         self._takes = {name for name in ("logits_to_keep", "position_ids") if takes(type(model).forward, name)}
 
-    def read(self, buffer: Buffer, news: Sequence[Sequence[int]], lengths: Sequence[int]) -> torch.Tensor:
-        """The logits after the last of each row's new ids, [B, vocabulary]; they are in `buffer` from then on.
+    def read(
+        self, buffer: Buffer, news: Sequence[Sequence[int]], lengths: Sequence[int], *, last: int = 1
+    ) -> torch.Tensor:
+        """The logits after the `last` of each row's new ids, [B, last, vocabulary]; they are in `buffer` from then on.
 
         `lengths` are those of the whole rows, the new ids among them. The new ids end at column `past` + q, q being the
         most that a row has of them; in a row with fewer, padding stands before them and is written nowhere.
@@ -35,13 +37,15 @@ class Passes:
         if min(map(len, news)) < longest:
             news_B1 = torch.tensor([len(new) for new in news], device=self.device)[:, None]
             buffer.written = columns[-longest:] >= end - news_B1
-        logits = self._logits(buffer, ids, columns >= end - lengths_B1, positions)
+        logits = self._logits(buffer, ids, columns >= end - lengths_B1, positions, last)
         buffer.written = None
         buffer.past = end
         return logits
 
-    def _logits(self, buffer: Buffer, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        wished = {"logits_to_keep": 1, "position_ids": positions}  # the last column only, through the LM head
+    def _logits(
+        self, buffer: Buffer, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int
+    ) -> torch.Tensor:
+        wished = {"logits_to_keep": last, "position_ids": positions}  # only the last columns through the LM head
         output = self.model(
             input_ids=ids,
             attention_mask=mask.long(),
@@ -50,7 +54,7 @@ class Passes:
             **{name: value for name, value in wished.items() if name in self._takes},
         )
         patches.refuse_hidden_states(output.logits.shape[-1], self.vocabulary)
-        logits: torch.Tensor = output.logits[:, -1].float()
+        logits: torch.Tensor = output.logits[:, -last:].float()
         return logits
 
 

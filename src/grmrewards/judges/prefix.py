@@ -16,13 +16,17 @@ import numpy as np
 
 @dataclass(eq=False)
 class Node:
-    """The ids of row `row` from `start` to `end`, which all rows below share; `rows` are those that end here."""
+    """The ids of row `row` from `start` to `end`, which all rows below share.
+
+    `rows` are those that end here, `early` those that end so many ids before.
+    """
 
     row: int
     start: int
     end: int
     parent: Node | None = None
     rows: list[int] = field(default_factory=list)
+    early: dict[int, list[int]] = field(default_factory=dict)
     children: list[Node] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -58,10 +62,11 @@ class Node:
         return line[::-1]
 
 
-def tree(rows: Sequence[Sequence[int]], *, least: int = 1) -> Node:
+def tree(rows: Sequence[Sequence[int]], *, least: int = 1, early: int = 0) -> Node:
     """The prefix tree of `rows`: its root, which is empty.
 
     What several rows share is a node of its own where that saves `least` tokens, since a pass of its own costs something.
+    A row that one other goes on from, by at most `early` ids, ends early in the node of the other.
 
     >>> [(len(node), node.rows) for node in tree([[1, 2, 3, 4], [1, 2, 3, 5], [9]]).walk()]
     [(0, []), (3, []), (1, [0]), (1, [1]), (1, [2])]
@@ -71,6 +76,8 @@ def tree(rows: Sequence[Sequence[int]], *, least: int = 1) -> Node:
         ways = len(node.children) + bool(node.rows)
         if node.parent is not None and node.children and len(node) * (ways - 1) < least:
             _dissolve(node, node.parent)
+        elif node.rows and len(node.children) == 1:
+            _lengthen(node, node.children[0], early)
     return root
 
 
@@ -113,3 +120,11 @@ def _dissolve(node: Node, parent: Node) -> None:
         parent.adopt(child)
     if node.rows:
         parent.adopt(Node(node.row, parent.end, node.end, rows=node.rows))
+
+
+def _lengthen(node: Node, only: Node, early: int) -> None:
+    """Let the rows of `node` end early in the one node that follows, if that is short and the last."""
+    if len(only) + max(node.early, default=0) > early or only.children:
+        return
+    node.early = {len(only): node.rows} | {len(only) + back: rows for back, rows in node.early.items()} | only.early
+    node.row, node.end, node.rows, node.children = only.row, only.end, only.rows, []

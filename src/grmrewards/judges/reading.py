@@ -22,6 +22,7 @@ from grmrewards.judges.prefix import Node, tree
 OVERHEAD = {"cpu": 16, "cuda": 256}
 # The tokens of one pass, padding included: more are not faster each, and need memory for all that is computed on the way.
 PASS = {"cpu": 2048, "cuda": 16_384}
+EARLY = 4  # tokens by which a prompt may end before a pass does: "1" on the way to "10"
 
 
 class Reading:
@@ -45,10 +46,13 @@ class Reading:
         kind = "cpu" if passes.device.type == "cpu" else "cuda"
         self.overhead, self.limit = OVERHEAD[kind], PASS[kind]
         self.kept: dict[Node, Segment] = {}
-        self.root = tree(rows, least=self.overhead if least is None else least)
+        self.root = tree(rows, least=self.overhead if least is None else least, early=0 if keep else EARLY)
 
-    def ends(self) -> Iterator[tuple[Node, torch.Tensor]]:
-        """Each stretch at which rows end, with the logits of what comes next, [vocabulary]. Fewer where `stop` is set."""
+    def ends(self) -> Iterator[tuple[Node, list[int], torch.Tensor]]:
+        """Each stretch in which rows end, those rows, and the logits of what comes next, [vocabulary].
+
+        Fewer where `stop` is set.
+        """
         todo: list[tuple[list[Node], bool]] = [(self.root.children, False)]
         while todo and not self.stop.is_set():
             level, below_is_read = todo.pop()
@@ -76,7 +80,7 @@ class Reading:
                 return level[:i], level[i:]
         return level, []
 
-    def _level(self, level: Sequence[Node]) -> Iterator[tuple[Node, torch.Tensor]]:
+    def _level(self, level: Sequence[Node]) -> Iterator[tuple[Node, list[int], torch.Tensor]]:
         """Nodes whose parents were read, in batches; one that does not fit into memory is halved."""
         batches = deque(self._batches(level))
         while batches and not self.stop.is_set():
@@ -91,7 +95,10 @@ class Reading:
             if logits is None:  # here, where the error no longer holds what was computed
                 give_back(self.passes.device)
                 continue
-            yield from ((node, row) for node, row in zip(nodes, logits, strict=True) if node.rows)
+            for node, last in zip(nodes, logits, strict=True):
+                yield from (
+                    (node, rows, last[-1 - back]) for back, rows in {0: node.rows, **node.early}.items() if rows
+                )
 
     def _tokens(self, nodes: Sequence[Node]) -> int:
         """How many are in memory during a pass: what is kept, and the batch with its padding."""
@@ -105,12 +112,14 @@ class Reading:
                 yield [level[i] for i in batch[first : first + most]]
 
     def _pass(self, nodes: Sequence[Node]) -> torch.Tensor:
+        """The logits after the last tokens of each node, as many as are asked for, [B, last, vocabulary]."""
         columns = max(node.end for node in nodes)
         before = [self.segments(node) for node in nodes]
         ends = [columns - len(node) for node in nodes]
         buffer = Buffer(self.passes.layout, before, ends=ends, past=min(ends), columns=columns)
         news = [self.rows[node.row][node.start : node.end] for node in nodes]
-        logits = self.passes.read(buffer, news, [node.end for node in nodes])
+        last = 1 + max(max(node.early, default=0) for node in nodes)
+        logits = self.passes.read(buffer, news, [node.end for node in nodes], last=last)
         for row, node in enumerate(nodes):
             if self.keep or node.children:
                 segment = buffer.segment(row, columns - len(node), columns)

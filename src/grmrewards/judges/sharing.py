@@ -54,7 +54,7 @@ class Shared:
     def ends(self, rows: Sequence[Sequence[int]], stop: threading.Event) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Rows by number, with the logits of what comes next, [vocabulary]."""
         reading = Reading(self.passes, self.memory, rows, stop, keep=False)
-        return ((node.rows, logits) for node, logits in reading.ends())
+        return ((ending, logits) for _, ending, logits in reading.ends())
 
     def generate(
         self,
@@ -115,7 +115,7 @@ def _tried(model: Any, vocabulary: int, pad: int) -> tuple[Passes, float]:
         alone.append(model(input_ids=torch.tensor([row], device=model.device), past_key_values=cache).logits[0, -1])
     passes = Passes(model, Layout(cache), vocabulary=vocabulary, pad=pad)
     reading = Reading(passes, Memory(model.device, bytes_a_token=1), rows, threading.Event(), keep=False, least=1)
-    together = {node.rows[0]: logits for node, logits in reading.ends()}
+    together = {ending[0]: logits for _, ending, logits in reading.ends()}
     off = [(together[i] - one.float()).norm() / one.float().norm() for i, one in enumerate(alone)]
     return passes, float(max(off))
 
