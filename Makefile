@@ -16,7 +16,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks notebooks clean
+.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks test-bench bench notebooks clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -30,11 +30,15 @@ faults: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/faults.py --write docs/faults.md $(ARGS)
 	$(VENV)/bin/python benchmarks/endpoint.py --write docs/faults.md
 
+# The tables and plots of docs/speed.md: each path of the local judge beside the naive way and its bound. About half an hour.
+bench: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/speed.py --write docs/speed.md $(ARGS)
+
 # Run the notebooks on the small models of the package and store what they show. About three minutes.
 notebooks: $(VENV)/.dev
 	$(VENV)/bin/python notebooks/execute.py $(ARGS)
 
-test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks
+test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks test-bench
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -80,6 +84,10 @@ test-servers: $(VENV)/.dev $(VENV_LLAMA)/.tried
 # Every notebook from its first cell to its last, and its install cell on an index of stand-ins.
 test-notebooks: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m notebooks tests/notebooks
+
+# The benchmark in small: it fails where a factor is lost, never over a time.
+test-bench: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/speed.py --small
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

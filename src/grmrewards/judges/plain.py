@@ -19,7 +19,7 @@ from grmrewards.judges.memory import Memory, give_back
 from grmrewards.judges.packing import cut
 from grmrewards.judges.passes import takes
 from grmrewards.judges.rows import Answer, More, Row, Step, no_more
-from grmrewards.judges.sampling import Sampler, steps
+from grmrewards.judges.sampling import Sampler, noisy, steps
 
 
 class Plain:
@@ -117,10 +117,10 @@ class _Sampling(LogitsProcessor):  # type: ignore[misc]  # transformers has no t
         patches.refuse_hidden_states(scores.shape[-1], self.vocabulary)
         logits = scores.float()
         self.samplers = self.samplers or [Sampler(row, [], logits[0], penalty=1.0) for row in self.rows]
-        noisy = torch.stack([sampler.noisy(row) for sampler, row in zip(self.samplers, logits, strict=True)])
+        chosen = noisy(logits, self.samplers)
         if top := max(row.top for row in self.rows):
-            self.steps.append(steps(logits, noisy.argmax(dim=-1).tolist(), top))
-        return noisy
+            self.steps.append(steps(logits, chosen.argmax(dim=-1).tolist(), top))
+        return chosen
 
 
 class _Stopped(StoppingCriteria):  # type: ignore[misc]  # transformers has no types

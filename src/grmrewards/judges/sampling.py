@@ -31,34 +31,43 @@ class Sampler:
         if row.temperature:
             self.generator = torch.Generator(like.device).manual_seed(row.seed)
             for _ in written:
-                self._noise(like)
+                self.draw(torch.empty_like(like))
 
-    @property
-    def greedy(self) -> bool:
-        """Whether the logits themselves decide."""
-        return self.seen is None and self.generator is None
+    def penalised(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits without what the text has too much of."""
+        if self.seen is None:
+            return logits
+        return torch.where(self.seen, torch.where(logits < 0, logits * self.penalty, logits / self.penalty), logits)
 
-    def noisy(self, logits: torch.Tensor) -> torch.Tensor:
-        """Numbers whose argmax is the next token."""
-        if self.seen is not None:
-            penalised = torch.where(logits < 0, logits * self.penalty, logits / self.penalty)
-            logits = torch.where(self.seen, penalised, logits)
-        return logits if self.generator is None else logits / self.temperature - self._noise(logits).log()
+    def draw(self, noise: torch.Tensor) -> None:
+        """Fill `noise` with what the next token is drawn by."""
+        noise.exponential_(generator=self.generator)
 
     def saw(self, token: int) -> None:
         """It stands in the text from now on."""
         if self.seen is not None:
             self.seen[token] = True
 
-    def _noise(self, like: torch.Tensor) -> torch.Tensor:
-        return torch.empty_like(like).exponential_(generator=self.generator)
+
+def noisy(logits: torch.Tensor, samplers: Sequence[Sampler]) -> torch.Tensor:
+    """Numbers whose argmax is each row's next token, [B, vocabulary] as the logits."""
+    if any(sampler.seen is not None for sampler in samplers):
+        logits = torch.stack([sampler.penalised(row) for sampler, row in zip(samplers, logits, strict=True)])
+    hot = [i for i, sampler in enumerate(samplers) if sampler.generator is not None]
+    if not hot:
+        return logits
+    noise = logits.new_empty(len(hot), logits.shape[1])
+    for i, row in zip(hot, noise, strict=True):
+        samplers[i].draw(row)
+    temperatures = torch.tensor([samplers[i].temperature for i in hot], device=logits.device)[:, None]
+    if len(hot) == len(samplers):
+        return logits / temperatures - noise.log()
+    return logits.index_copy(0, torch.tensor(hot, device=logits.device), logits[hot] / temperatures - noise.log())
 
 
 def sampled(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int]:
     """The next token of each row, of logits [B, vocabulary]. Raises `FatalJudgeError` where they are no numbers."""
-    if not all(sampler.greedy for sampler in samplers):
-        logits = torch.stack([sampler.noisy(row) for sampler, row in zip(samplers, logits, strict=True)])
-    largest, found = logits.max(dim=-1)
+    largest, found = noisy(logits, samplers).max(dim=-1)
     if not math.isfinite(sum(largest.tolist())):
         raise FatalJudgeError(
             "the judge's logits are not numbers, so nothing that it says means anything. Mostly its numbers do not fit into "
