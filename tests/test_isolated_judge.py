@@ -276,6 +276,7 @@ def script(folder, tmp_path_factory):
     os.close(until)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="file descriptors are not passed on there")
 class TestScript:
     """What concerns the parent process as a whole."""

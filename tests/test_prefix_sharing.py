@@ -117,7 +117,19 @@ def decoded_alone(made, prompt, n, penalty=1.0):
     return written[len(prompt) :]
 
 
-@pytest.fixture(scope="module", params=MODELS)
+OF_EACH_KIND = (
+    "llama",
+    "qwen3",
+    "gemma2-windowed",
+    "gpt2-learned-positions",
+    "mixtral-experts",
+    "mamba-no-cache-of-keys",
+)
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(n, marks=[] if n in OF_EACH_KIND else pytest.mark.slow) for n in MODELS]
+)
 def made(request):
     return request.param, model(request.param)
 
