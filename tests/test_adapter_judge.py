@@ -109,8 +109,11 @@ def backward(model):
 
 @pytest.mark.parametrize("sampling", [{"temperature": 0.0}, {"temperature": 1.0, "seed": 3, "n": 2}])
 def test_it_judges_as_the_bare_base_does_under_gradient_checkpointing(policy, tokenizer, sampling):
-    texts, (log_a, log_b) = judged(AdapterJudge().bind(policy, tokenizer), **sampling)
+    policy.config.use_cache = False  # as trainers do
+    judge = AdapterJudge().bind(policy, tokenizer)
+    texts, (log_a, log_b) = judged(judge, **sampling)
     bare_texts, (bare_a, bare_b) = judged(TransformersJudge.embedded(), **sampling)
+    assert type(judge._loading.result().network._runner).__name__ == "Shared"
     assert texts == bare_texts
     assert any("<score>" in text for text in texts)
     assert [*log_a, *log_b] == pytest.approx([*bare_a, *bare_b], abs=1e-5)

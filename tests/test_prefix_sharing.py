@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `local`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `local`")
 
 from grmrewards import FatalJudgeError  # noqa: E402
+from grmrewards.judges import decoding  # noqa: E402
 from grmrewards.judges import memory as memory_module  # noqa: E402
 from grmrewards.judges.network import Network  # noqa: E402
 from grmrewards.judges.packing import cut  # noqa: E402
@@ -373,6 +374,18 @@ def test_rows_that_wait_join_when_others_have_ended(qwen, monkeypatch, room):
     expected = generated(network(qwen), SAMPLED)
     monkeypatch.setattr(memory_module.Memory, "tokens", lambda self: room)
     assert generated(network(qwen), SAMPLED) == expected
+
+
+def test_rows_that_grow_beyond_the_memory_wait_until_there_is_room(qwen, monkeypatch):
+    """On a CPU nothing says that memory runs out: the process is killed."""
+    expected = generated(network(qwen), SAMPLED)
+    shapes = limited(qwen, monkeypatch, 10**9)
+    monkeypatch.setattr(memory_module.Memory, "tokens", lambda self: 300)
+    monkeypatch.setattr(decoding, "USUAL", 1)
+    monkeypatch.setattr(decoding, "COLUMNS", 2)
+    assert generated(network(qwen), SAMPLED) == expected
+    slack = 2 * 300 // min(map(len, PROMPTS))  # the columns until it is looked at again
+    assert 200 < max(shapes) <= 300 + slack
 
 
 def test_ended_rows_leave_the_batch(qwen, passes):

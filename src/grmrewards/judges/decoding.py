@@ -76,6 +76,7 @@ class Decoding:
         self.usual = float(USUAL)
         self.waiting: deque[Draft] = deque()
         self.taken = 0
+        self.fitting = memory.tokens()  # while nothing of it is in use
 
     def run(self, rows: Sequence[Row]) -> None:
         """Deliver the answer of each row, and of those that come meanwhile, unless `stop` is set before."""
@@ -83,6 +84,7 @@ class Decoding:
         live: list[Draft] = []
         while (self.waiting or live) and not self.stop.is_set():
             self._take(self.more())
+            live = self._parked(live)
             live += self._admitted(live)
             try:
                 self._read([draft for draft in live if not draft.segments])
@@ -107,14 +109,29 @@ class Decoding:
         self.waiting += sorted(drafts, key=lambda draft: draft.ids)
         return bool(drafts)
 
+    def _parked(self, live: list[Draft]) -> list[Draft]:
+        """The live rows, if they still fit as they have grown. Or else those that have written least wait again."""
+        most = self._most(max(map(self._needs, live), default=1))
+        live = sorted(live, key=lambda draft: len(draft.written), reverse=True)
+        for draft in live[most:]:
+            draft.interrupt()
+        self.waiting.extendleft(reversed(live[most:]))
+        return live[:most]
+
     def _admitted(self, live: Sequence[Draft]) -> list[Draft]:
         """Those of the waiting rows that fit in beside the live ones; one at least, where there is none."""
-        room = self.memory.tokens() - sum(map(self._needs, live)) if self.waiting else 0
         admitted: list[Draft] = []
-        while self.waiting and (room >= self._needs(self.waiting[0]) or not (live or admitted)):
+        longest = max(map(self._needs, live), default=1)
+        while self.waiting:
+            longest = max(longest, self._needs(self.waiting[0]))
+            if len(live) + len(admitted) >= self._most(longest):
+                break
             admitted.append(self.waiting.popleft())
-            room -= self._needs(admitted[-1])
         return admitted
+
+    def _most(self, tokens: int) -> int:
+        """How many rows of so many tokens fit into memory: one at least."""
+        return max(1, min(self.fitting, self.memory.most or self.fitting) // tokens)
 
     def _needs(self, draft: Draft) -> int:
         """How many tokens it will have, if it writes as much as others do."""
@@ -139,7 +156,7 @@ class Decoding:
         columns = past + min(room, COLUMNS)
         buffer = Buffer(self.passes.layout, segments, ends=[past] * len(live), past=past, columns=columns)
         for draft in live:
-            draft.segments = []
+            draft.segments = []  # they are in the buffer now
         del segments
         while buffer.past < columns and not self.stop.is_set():
             logits = self.passes.read(buffer, [draft.ids[-1:] for draft in live], [len(draft.ids) for draft in live])

@@ -112,7 +112,10 @@ def _tried(model: Any, vocabulary: int, pad: int) -> tuple[Passes, float]:
     alone, cache = [], DynamicCache()
     for row in rows:
         cache = DynamicCache()
-        alone.append(model(input_ids=torch.tensor([row], device=model.device), past_key_values=cache).logits[0, -1])
+        ids = torch.tensor([row], device=model.device)
+        alone.append(
+            model(input_ids=ids, past_key_values=cache, use_cache=True).logits[0, -1]
+        )  # a trainer may say not to
     passes = Passes(model, Layout(cache), vocabulary=vocabulary, pad=pad)
     reading = Reading(passes, Memory(model.device, bytes_a_token=1), rows, threading.Event(), keep=False, least=1)
     together = {ending[0]: logits for _, ending, logits in reading.ends()}
