@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from grmrewards.families.ipgrm import IPGRMReward
 
 log = logging.getLogger("grmrewards")
-AT_ONCE, AT_ONCE_LOCAL = 1024, 16  # prompts; a local judge keeps a cache of long answers for each in memory
+AT_ONCE = 1024  # prompts
 IMAGES = ("image", "images")  # columns that trainers put into the prompts later, where they change the question
 
 
@@ -63,8 +63,7 @@ async def _write_all(reward: IPGRMReward, groups: Sequence[Group]) -> int:
                         call.failures[str(error)] += 1
                     bar.update()
 
-            local = any(getattr(judge, "local", False) for judge in reward.judges())
-            await runner.together(each() for _ in range(min(AT_ONCE_LOCAL if local else AT_ONCE, len(groups))))
+            await runner.together(each() for _ in range(min(AT_ONCE, len(groups))))
     _check(reward, lost, len(groups), call)
     return len(groups) - lost
 
