@@ -17,6 +17,7 @@ GROUND = {"errors", "types"}
 PURE = {"texts", "rollouts", "ranks", "prompts", "parsing", "scoring", "principles", "record", "arguments"}
 PURE |= {"neutral", "folding", "tries"}  # how texts are made harmless
 PURE |= {"entries", "keys", "naming"}
+PURE |= {"admissible", "auxiliaries"}  # rewards beside the judge's
 ONLY = {  # what these may import; what stands between them and `reward` is bound by the tests below
     "errors": set(),
     "types": {"errors"},

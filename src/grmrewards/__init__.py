@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from grmrewards.judges.transformers import TransformersJudge
     from grmrewards.judges.vllm import VLLMJudge
     from grmrewards.reward import Reward
+    from grmrewards.shaping import with_auxiliary
     from grmrewards.types import Group, Judge, Message, Part, Reply, TokenLogprob, Vote
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ __all__ = [
     "VLLMJudge",
     "Vote",
     "__version__",
+    "with_auxiliary",
 ]
 
 _HOME = {
@@ -84,6 +86,7 @@ _HOME = {
     "TransformersJudge": "judges.transformers",
     "VLLMJudge": "judges.vllm",
     "Vote": "types",
+    "with_auxiliary": "shaping",
 }
 
 
