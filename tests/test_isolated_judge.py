@@ -207,6 +207,7 @@ class Killer(threading.Event):
         return False
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_a_transport_error_and_the_next_request_starts_another(judge, monkeypatch):
     expected, process, run = generate(judge, ["fox"], temperature=0.0), network(judge).process, judge._run_batch
     with monkeypatch.context() as patch:

@@ -203,7 +203,7 @@ def test_votes_on_one_prompt_read_it_once(qwen, passes):
     assert passes[-1] == (8, 1)
 
 
-SAMPLED = [Row(prompt, 10 * i + vote, 1.0, 14) for i, prompt in enumerate(PROMPTS) for vote in range(3)]
+SAMPLED = [Row(prompt, 10 * i + vote, 1.0, 12) for i, prompt in enumerate(PROMPTS) for vote in range(2)]
 
 
 def test_a_sample_depends_on_its_seed_alone(qwen):
