@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `local`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `local`")
 
 from grmrewards import FatalJudgeError  # noqa: E402
-from grmrewards.judges import decoding  # noqa: E402
+from grmrewards.judges import cache, decoding  # noqa: E402
 from grmrewards.judges import memory as memory_module  # noqa: E402
 from grmrewards.judges.network import Network  # noqa: E402
 from grmrewards.judges.packing import cut  # noqa: E402
@@ -273,7 +273,7 @@ def test_labels_without_a_token_need_no_model(qwen, passes):
 # Memory
 
 
-def limited(qwen, monkeypatch, most):
+def limited(qwen, monkeypatch, most, error=torch.OutOfMemoryError):
     """A model that runs out of memory beyond `most` tokens in a batch, those in its cache among them."""
     shapes, forward = [], qwen.forward
 
@@ -281,7 +281,7 @@ def limited(qwen, monkeypatch, most):
         tokens = input_ids.shape[0] * (input_ids if attention_mask is None else attention_mask).shape[1]
         shapes.append(tokens)
         if tokens > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            raise error("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return forward(input_ids=input_ids, attention_mask=attention_mask, **more)
 
     monkeypatch.setattr(qwen, "forward", forward_if_it_fits)
@@ -299,10 +299,11 @@ def test_running_out_of_memory_loses_no_judgement(qwen, monkeypatch, most, caplo
     assert "at most" in caplog.text
 
 
-def test_running_out_of_memory_loses_no_comparison(qwen, monkeypatch):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError], ids=lambda kind: kind.__name__)
+def test_running_out_of_memory_loses_no_comparison(qwen, monkeypatch, error):
     rows = [Choice(pair, ((5,), (6,))) for pair in PAIRS]
     expected = chosen(network(qwen), rows)
-    shapes = limited(qwen, monkeypatch, 100)
+    shapes = limited(qwen, monkeypatch, 100, error)
     for row, found in zip(expected, chosen(network(qwen), rows), strict=True):
         assert list(itertools.chain(*found)) == pytest.approx(list(itertools.chain(*row)), abs=1e-5)
     assert max(shapes) > 100
@@ -316,6 +317,23 @@ def test_what_did_not_fit_is_not_tried_again(qwen, monkeypatch):
     shapes.clear()
     generated(engine, SAMPLED)
     assert max(shapes) <= 150
+
+
+def test_what_a_failed_batch_has_kept_of_some_rows_is_not_counted_twice(qwen, monkeypatch):
+    expected = generated(network(qwen), SAMPLED)
+    kept, failed = cache.Buffer.segment, []
+
+    def fails_once(self, row, start, end):
+        if row == 1 and not failed:
+            failed.append(row)
+            raise MemoryError
+        return kept(self, row, start, end)
+
+    engine = network(qwen)
+    chosen(engine, [Choice([3, 4], LABELS)])
+    monkeypatch.setattr(cache.Buffer, "segment", fails_once)
+    assert generated(engine, SAMPLED) == expected
+    assert failed
 
 
 def test_one_row_that_does_not_fit_alone_says_what_to_do(qwen, monkeypatch):

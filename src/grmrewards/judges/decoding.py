@@ -90,7 +90,7 @@ class Decoding:
                 self._read([draft for draft in live if not draft.segments])
                 self._decode([draft for draft in live if draft.open])
                 interrupted = False
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not self.memory.shrinks(error, tokens=sum(map(self._needs, live)), rows=len(live)):
                     raise
                 interrupted = True

@@ -11,6 +11,7 @@ from grmrewards.errors import FatalJudgeError
 
 LOG = logging.getLogger("grmrewards")
 SHARE_OF_GPU = 0.4  # of what is free: rows that change places are there twice for a moment, and passes need room, too
+SENTENCES = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a memory")
 SHARE_OF_RAM = 0.2  # the policy and the rest of the system live there
 
 
@@ -51,10 +52,10 @@ def last_resort(error: BaseException, device: torch.device) -> FatalJudgeError:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it is that: CUDA has a class for it, a CPU's allocator a sentence."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
-    )
+    """Whether it is that: CUDA has a class for it, Python another, a CPU's allocator and its libraries sentences."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sentence in str(error) for sentence in SENTENCES)
 
 
 def give_back(device: torch.device) -> None:

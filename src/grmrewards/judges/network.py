@@ -95,7 +95,7 @@ class Network:
             with torch.inference_mode():
                 self._runner = self._runner or runner(self.model, pad=self.pad)
                 yield self._runner
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if out_of_memory(error):
                 raise last_resort(error, self.model.device) from error
             raise

@@ -58,7 +58,7 @@ class Plain:
             batch, result = batches.popleft(), None
             try:
                 result = run(batch)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not self.memory.shrinks(error, tokens=sum(lengths[i] for i in batch), rows=len(batch)):
                     raise
                 batches.extendleft([batch[len(batch) // 2 :], batch[: len(batch) // 2]])

@@ -87,7 +87,7 @@ class Reading:
             nodes = batches.popleft()
             try:
                 logits = self._pass(nodes)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not self.memory.shrinks(error, tokens=self._tokens(nodes), rows=len(nodes)):
                     raise
                 batches.extendleft([nodes[len(nodes) // 2 :], nodes[: len(nodes) // 2]])
@@ -114,7 +114,9 @@ class Reading:
     def _pass(self, nodes: Sequence[Node]) -> torch.Tensor:
         """The logits after the last tokens of each node, as many as are asked for, [B, last, vocabulary]."""
         columns = max(node.end for node in nodes)
-        before = [self.segments(node) for node in nodes]
+        before = [
+            self.segments(node)[: len(node.line()) - 1] for node in nodes
+        ]  # a batch that failed may have kept some
         ends = [columns - len(node) for node in nodes]
         buffer = Buffer(self.passes.layout, before, ends=ends, past=min(ends), columns=columns)
         news = [self.rows[node.row][node.start : node.end] for node in nodes]
