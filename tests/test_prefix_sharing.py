@@ -326,7 +326,7 @@ def test_what_a_failed_batch_has_kept_of_some_rows_is_not_counted_twice(qwen, mo
     def fails_once(self, row, start, end):
         if row == 1 and not failed:
             failed.append(row)
-            raise MemoryError
+            raise torch.OutOfMemoryError
         return kept(self, row, start, end)
 
     engine = network(qwen)
