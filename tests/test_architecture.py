@@ -17,14 +17,16 @@ GROUND = {"errors", "types"}
 PURE = {"texts", "rollouts", "ranks", "prompts", "parsing", "scoring", "principles", "record", "arguments"}
 PURE |= {"neutral", "folding", "tries"}  # how texts are made harmless
 PURE |= {"entries", "keys", "naming"}
-PURE |= {"admissible", "auxiliaries"}  # rewards beside the judge's
+PURE |= {"admissible", "auxiliaries", "praise"}  # rewards beside the judge's, and the cap
+PURE |= {"verdict", "json_verdict", "distribution", "alternatives", "ballots", "undecided"}  # from answers to scores
+PURE |= {"pairing", "pictures"}
 ONLY = {  # what these may import; what stands between them and `reward` is bound by the tests below
     "errors": set(),
     "types": {"errors"},
     **dict.fromkeys(PURE, GROUND | PURE),
     "judges": {"errors", "types", "prompts", "arguments", "judges"},
 }
-KNOW_FAMILIES = {"grmrewards", "cli", "demo", "evaluation", "families"}  # the package, and what stands above all layers
+KNOW_FAMILIES = {"grmrewards", "cli", "demo", "doctor", "evaluation", "families"}  # what stands above all layers
 
 
 def imports(path):

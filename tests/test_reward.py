@@ -1031,9 +1031,9 @@ def test_the_record_has_a_line_for_each_vote_and_each_completion(tmp_path):
     votes = [entry for entry in entries if entry["type"] == "vote"]
     rows = [entry for entry in entries if entry["type"] == "completion"]
     assert [(vote["rows"], vote["value"], vote["step"]) for vote in votes] == [
-        ([0], 8.0, 3),
+        ([0], [8.0], 3),
         ([0], None, 3),  # could not be read,
-        ([0], 8.0, 3),  # and was asked for again
+        ([0], [8.0], 3),  # and was asked for again
     ]
     assert [(vote["vote"], vote["round"]) for vote in votes] == [(0, 0), (1, 0), (2, 1)]
     assert len({vote["key"] for vote in votes}) == 1

@@ -238,8 +238,14 @@ def test_b2_26_images_of_a_prompt_stay_parts_and_are_named_in_text():
         [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "?"}]}]
     )
     assert message.content == (Part("image", "", image), Part("text", "?"))
-    with pytest.warns(UserWarning, match="'image'"):
-        assert texts.question([message]) == "[image]\n?"
+    assert texts.question([message]) == "[image 1]\n?"
+
+
+def test_the_same_words_about_another_image_are_another_group():
+    images = [{"url": "https://a/cat.png"}] * 2 + [{"url": "https://a/dog.png"}] * 2
+    rows = rollouts.rollouts(["What is it?"] * 4, ["a"] * 4, {"picture": images}, image_column="picture")
+    assert rollouts.groups(rows) == [[0, 1], [2, 3]]
+    assert all("picture" not in row.columns for row in rows), "it is in the prompts now, and need not travel twice"
 
 
 @pytest.mark.parametrize("prompt", [5, None, ["a", "b"], {"a"}], ids=repr)

@@ -27,24 +27,42 @@ def advantages(rewards_G):
 # Votes
 
 
-def test_votes_are_averaged_per_response():
-    assert scoring.mean_over_votes([[8, 4, 1], [6, 4, 2]], 3) == [7.0, 4.0, 1.5]
+@pytest.mark.parametrize(
+    ("name", "votes", "weights", "want"),
+    [
+        ("mean", [2.0, 3.0, 10.0], [1, 1, 1], 5.0),
+        ("mean", [2.0, 10.0], [3, 1], 4.0),
+        ("sum", [2.0, 3.0, 10.0], [1, 1, 1], 5.0),  # times the votes that were asked for, which is the caller's
+        ("median", [2.0, 3.0, 10.0], [1, 1, 1], 3.0),
+        ("trimmed", [1.0, 6.0, 7.0, 10.0], [1] * 4, 6.5),
+        ("trimmed", [1.0, 10.0, 4.0], [1] * 3, 5.0),
+        ("trimmed", [4.0], [1], 4.0),
+    ],
+)
+def test_aggregates(name, votes, weights, want):
+    assert scoring.AGGREGATES[name](votes, weights) == want
 
 
-def test_no_votes_are_no_scores():
-    assert scoring.mean_over_votes([], 3) == [None, None, None]
-
-
-@pytest.mark.parametrize(("name", "want"), [("mean", 5.0), ("median", 3.0)])
-def test_aggregates(name, want):
-    assert scoring.AGGREGATES[name]([2.0, 3.0, 10.0]) == want
+@pytest.mark.parametrize("weights", [[-1, 2], [0, 0]], ids=["negative", "all zero"])
+def test_weights_that_mean_nothing_are_refused(weights):
+    with pytest.raises(ConfigError, match="weights"):
+        scoring.weighted_mean([4, 8], weights)
 
 
 @steady
-@given(st.lists(st.lists(scores, min_size=3, max_size=3), min_size=1, max_size=6), st.randoms(use_true_random=False))
+@given(st.lists(st.tuples(scores, st.floats(0.01, 1)), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_the_order_of_the_votes_does_not_matter(votes, rng):
-    shuffled = rng.sample(votes, len(votes))
-    assert scoring.mean_over_votes(shuffled, 3) == pytest.approx(scoring.mean_over_votes(votes, 3))
+    for name, aggregate in scoring.AGGREGATES.items():
+        shuffled = rng.sample(votes, len(votes))
+        one, other = (aggregate(*map(list, zip(*pairs, strict=True))) for pairs in (votes, shuffled))
+        assert one == pytest.approx(other), name
+
+
+@steady
+@given(st.floats(0, 10), st.lists(st.floats(0.01, 1), min_size=1, max_size=6))
+def test_votes_that_agree_are_the_score_whatever_their_weights(vote, weights):
+    for aggregate in scoring.AGGREGATES.values():
+        assert aggregate([vote] * len(weights), weights) == pytest.approx(vote, abs=1e-11)
 
 
 # Win rates

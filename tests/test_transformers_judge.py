@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import math
 import pickle
 import sys
 import threading
@@ -9,6 +10,7 @@ import types
 
 import pytest
 
+import chat_formats
 import tiny
 
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
@@ -21,6 +23,9 @@ from grmrewards import (  # noqa: E402
     JudgeOutage,
     Message,
     TransformersJudge,
+    distribution,
+    parsing,
+    prompts,
 )
 from grmrewards.judges.network import choose_device  # noqa: E402
 
@@ -99,6 +104,118 @@ def test_choices_of_several_tokens_get_one_logprob_a_token(judge):
     assert len(single) == 1
     assert len(several) == 2
     assert several[0] == pytest.approx(single[0], abs=1e-5)
+
+
+def begun(text, question="fox"):
+    return [*user(question), Message("assistant", text)]
+
+
+def next_logprobs(network, text, answer):
+    """By the model itself: of each next token after the raw text of a chat in which the answer was begun."""
+    model, tokenizer = network
+    prompt = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{answer}"
+    ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        logprobs = torch.log_softmax(model.eval()(ids).logits[0, -1], dim=-1)
+    return lambda token: logprobs[tokenizer.convert_tokens_to_ids(token)].item()
+
+
+def test_masses_of_scores_are_those_of_the_model_where_10_is_two_tokens(network, judge):
+    answer = "the lazy dog \n\\boxed{"
+    scores = ["1", "10", "7", "7.3", "9"]
+    found = dict(zip(scores, asyncio.run(judge.choice_logprobs(begun(answer), scores)), strict=True))
+    first, after_1 = next_logprobs(network, "fox", answer), next_logprobs(network, "fox", answer + "1")
+    after_7, after_dot = next_logprobs(network, "fox", answer + "7"), next_logprobs(network, "fox", answer + "7.")
+    want = {"1": [first("1")], "10": [first("1"), after_1("0")], "7": [first("7")], "9": [first("9")]}
+    want["7.3"] = [first("7"), after_7("."), after_dot("3")]
+    assert {score: list(logprobs) for score, logprobs in found.items()} == {
+        score: pytest.approx(logprobs, abs=1e-4) for score, logprobs in want.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "answer", ["the dog \n", "  quick ", "\n\nthe fox: "], ids=["line-end", "spaces", "blank-lines"]
+)
+def test_a_begun_answer_goes_on_raw(network, judge, answer):
+    (found, _) = asyncio.run(judge.choice_logprobs(begun(answer), ["7", "8"]))
+    assert found == pytest.approx((next_logprobs(network, "fox", answer)("7"),), abs=1e-4)
+
+
+def test_a_begun_answer_is_continued_by_generation_too(network, judge):
+    async def main():
+        return await judge.generate(begun("the dog \n"), temperature=0.0, max_tokens=1, top_logprobs=3)
+
+    (reply,) = asyncio.run(main())
+    _, tokenizer = network
+    logprob = next_logprobs(network, "fox", "the dog \n")
+    (token,) = tokenizer(reply.logprobs[0].token, add_special_tokens=False)["input_ids"]
+    assert reply.logprobs[0].logprob == pytest.approx(logprob(tokenizer.convert_ids_to_tokens(token)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer"),
+    [(["7", ""], "the dog"), (["7", "7"], "the dog"), (["7"], "the dog"), (["", "x"], "x")],
+    ids=["empty", "twice", "single", "empty-before-more"],
+)
+def test_a_choice_without_a_token_of_its_own_is_refused(judge, choices, answer):
+    with pytest.raises(ConfigError, match="two or more different"):
+        asyncio.run(judge.choice_logprobs(begun(answer), choices))
+
+
+@pytest.mark.parametrize("format_", ["chatml", "llama3", "gemma", "deepseek", "mistral"])
+@pytest.mark.parametrize("length", [3, 300], ids=["short", "of-several-lines"])
+def test_choices_after_a_begun_answer_are_the_tokens_of_the_joint_text(format_, length):
+    from grmrewards.judges.chat import Chat
+
+    tokenizer = chat_formats.make(format_).tokenizer
+    chat = Chat({"tokenizer": tokenizer, "chat_template_kwargs": {}})
+    answer = "<think>\nA line.\n</think>\n\n" + "Good: yes.\n" * length + "Scores: \\boxed{8, "
+    ids, labels = chat.choices(begun(answer), ["7", "10", "7.5"])
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "fox"}], tokenize=False, add_generation_prompt=True
+    )
+    raw = answer.removeprefix("<think>\n") if format_ == "deepseek" else answer  # whose template begins the reasoning
+    for choice, label in zip(["7", "10", "7.5"], labels, strict=True):
+        assert [*ids, *label] == tokenizer(prompt + raw + choice, add_special_tokens=False)["input_ids"]
+        assert 1 <= len(label) <= len(choice) + 1
+
+
+def test_the_exact_probability_of_a_sampled_score_is_that_which_it_was_sampled_with():
+    judge = TransformersJudge.embedded()
+    template = prompts.Template("irpm")
+    scores = [str(score) for score in range(11)]
+
+    async def main():
+        async with judge:
+            for question, response in [
+                ("Name 3 animals, but not cat.", "dog, red, owl"),
+                ("Name 2 colors.", "red, red"),
+            ]:
+                messages = user(template.fill(question=question, system="", criteria="", response=response))
+                for reply in await judge.generate(messages, n=4, temperature=1.0, seed=5, top_logprobs=20):
+                    start, end = parsing.tagged_span(reply, "score")
+                    begun_ = [*messages, Message("assistant", reply.text[:start])]
+                    exact = await judge.choice_logprobs(begun_, scores)
+                    sampled = [reply.logprobs[i].logprob for i in distribution.score_tokens(reply, (start, end))]
+                    yield math.exp(sum(exact[scores.index(reply.text[start:end])])), math.exp(sum(sampled))
+
+    async def collected():
+        return [pair async for pair in main()]
+
+    pairs = asyncio.run(collected())
+    assert len(pairs) == 8
+    assert [exact for exact, _ in pairs] == pytest.approx([sampled for _, sampled in pairs], abs=1e-4)
+
+
+def test_of_two_tokens_with_one_text_the_likelier_is_reported(network):
+    from grmrewards.judges.chat import Chat
+    from grmrewards.judges.rows import Answer, Step
+
+    chat = Chat({"tokenizer": network[1], "chat_template_kwargs": {}})
+    fragments = [chat.tokenizer.convert_tokens_to_ids(sign) for sign in ("æ", "å")]  # both are parts of characters
+    step = Step(-0.1, [(fragments[0], -0.1), (fragments[1], -3.0)])
+    reply = chat.reply(Answer([fragments[0]], True, [step]), 1)
+    assert list(reply.logprobs[0].top.values()) == [-0.1]
 
 
 def test_a_label_of_several_tokens_is_refused_at_construction(judge):

@@ -13,6 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from grmrewards.ballots import Ballot, likelihood
+    from grmrewards.baselines import GreedyBaselines
     from grmrewards.errors import (
         ConfigError,
         ContextOverflow,
@@ -27,24 +29,32 @@ if TYPE_CHECKING:
     from grmrewards.families.ipgrm import IPGRMReward
     from grmrewards.families.irpm import IRPMReward
     from grmrewards.families.listwise import ListwiseReward
+    from grmrewards.families.pairwise import PairwiseReward
+    from grmrewards.greedy import greedy_answers
     from grmrewards.judges.adapter import AdapterJudge
     from grmrewards.judges.openai import OpenAIJudge
     from grmrewards.judges.scripted import ScriptedJudge
     from grmrewards.judges.transformers import TransformersJudge
+    from grmrewards.judges.vision import VisionJudge
     from grmrewards.judges.vllm import VLLMJudge
+    from grmrewards.meta import MetaRewardModel
     from grmrewards.reward import Reward
+    from grmrewards.selection import Selection, best_of_n
     from grmrewards.shaping import with_auxiliary
     from grmrewards.types import Group, Judge, Message, Part, Reply, TokenLogprob, Vote
+    from grmrewards.voted import VotedReward
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AdapterJudge",
+    "Ballot",
     "ConfigError",
     "ContextOverflow",
     "FatalJudgeError",
     "GRAMReward",
     "GRMError",
+    "GreedyBaselines",
     "Group",
     "IPGRMReward",
     "IRPMReward",
@@ -53,39 +63,57 @@ __all__ = [
     "JudgeOutage",
     "ListwiseReward",
     "Message",
+    "MetaRewardModel",
     "OpenAIJudge",
+    "PairwiseReward",
     "ParseError",
     "Part",
     "Reply",
     "Reward",
     "ScriptedJudge",
+    "Selection",
     "TokenLogprob",
     "TransformersJudge",
     "TransportError",
     "VLLMJudge",
+    "VisionJudge",
     "Vote",
+    "VotedReward",
     "__version__",
+    "best_of_n",
+    "greedy_answers",
+    "likelihood",
     "with_auxiliary",
 ]
 
 _HOME = {
     "AdapterJudge": "judges.adapter",
+    "Ballot": "ballots",
     "GRAMReward": "families.gram",
+    "GreedyBaselines": "baselines",
     "Group": "types",
     "IPGRMReward": "families.ipgrm",
     "IRPMReward": "families.irpm",
     "Judge": "types",
     "ListwiseReward": "families.listwise",
     "Message": "types",
+    "MetaRewardModel": "meta",
     "OpenAIJudge": "judges.openai",
+    "PairwiseReward": "families.pairwise",
     "Part": "types",
     "Reply": "types",
     "Reward": "reward",
     "ScriptedJudge": "judges.scripted",
+    "Selection": "selection",
     "TokenLogprob": "types",
     "TransformersJudge": "judges.transformers",
     "VLLMJudge": "judges.vllm",
+    "VisionJudge": "judges.vision",
     "Vote": "types",
+    "VotedReward": "voted",
+    "best_of_n": "selection",
+    "greedy_answers": "greedy",
+    "likelihood": "ballots",
     "with_auxiliary": "shaping",
 }
 

@@ -152,7 +152,7 @@ def transformed(dataset: Any, ahead: Ahead) -> Any:
 def _rows(reward: IPGRMReward, dataset: Any) -> Iterable[Mapping[str, Any]]:
     """The rows of a dataset, without the columns that decide nothing here; or prompts as rows."""
     known = getattr(dataset, "column_names", None)
-    needed = [reward.prompt_column or "prompt", *reward.if_there, *IMAGES]
+    needed = [reward.prompt_column or "prompt", *_deciding(reward), *_images(reward)]
     if known and hasattr(dataset, "select_columns"):
         dataset = dataset.select_columns([name for name in needed if name in known])
     return (row if isinstance(row, Mapping) else {needed[0]: row} for row in dataset)
@@ -165,17 +165,26 @@ def _groups(reward: IPGRMReward, rows: Iterable[Mapping[str, Any]]) -> Iterator[
     for row in rows:
         if name not in row:
             raise ConfigError(f"the dataset has no column {name!r}; there are {sorted(row)}.")
-        if any(row.get(image) is not None for image in IMAGES):
+        if any(row.get(image) is not None for image in _images(reward)):
             continue  # its prompt will have an image in it, and so another key
-        given = {column: (row[column],) for column in reward.if_there if column in row}
+        given = {column: (row[column],) for column in _deciding(reward) if column in row}
         group = rollouts.question_of(texts.messages(row[name]), given)
         if _words(group) not in seen:
             seen.add(_words(group))
             yield group
 
 
-def _words(group: Group) -> tuple[str, str]:
-    return texts.system(group.prompt), texts.question(group.prompt)
+def _deciding(reward: IPGRMReward) -> list[str]:
+    """The columns that decide what principles a prompt has."""
+    return [*reward.if_there, *([reward.criteria_column] if reward.criteria_column else [])]
+
+
+def _images(reward: IPGRMReward) -> list[str]:
+    return [*IMAGES, *([reward.image_column] if reward.image_column else [])]
+
+
+def _words(group: Group) -> tuple[str, ...]:
+    return texts.system(group.prompt), texts.question(group.prompt), *map(str, group.columns.values())
 
 
 def _from_own_place(groups: list[Group]) -> list[Group]:

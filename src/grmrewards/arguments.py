@@ -21,10 +21,13 @@ def whole(name: str, value: Any, *, least: int = 1, optional: bool = False) -> A
     return value
 
 
-def votes(votes: Any, min_votes: Any) -> tuple[int, int]:
-    """Both, if they are whole numbers of at least 1 and `min_votes` is no more than `votes`."""
-    whole("votes", votes)
-    if whole("min_votes", min_votes) > votes:
+def votes(votes: Any, min_votes: Any) -> tuple[Any, int]:
+    """Both: whole numbers of at least 1, or for `votes` a pair (least, most), and `min_votes` no more than the least."""
+    pair = votes if isinstance(votes, (tuple, list)) else (votes, votes)
+    if len(pair) != 2 or whole("votes", pair[0]) > whole("votes", pair[1]):
+        raise ConfigError(f"votes={votes!r}; allowed is a whole number of at least 1, or a pair (least, most) of them.")
+    votes = pair[0] if pair[0] == pair[1] else tuple(pair)
+    if whole("min_votes", min_votes) > pair[0]:
         raise ConfigError(
             f"min_votes={min_votes} with votes={votes}; allowed are as many votes as there are, or fewer."
         )

@@ -17,6 +17,7 @@ from grmrewards.errors import ContextOverflow, JudgeError, ParseError, Transport
 from grmrewards.types import CALL, Call, Judge, Message, Reply, Vote
 
 T = TypeVar("T")
+Logprobs = tuple[tuple[float, ...], ...]  # of each choice, of each of its tokens
 REASK_TEMPERATURE = 0.7  # a greedy judge would only repeat itself
 REASKS = 8  # where three answers in ten cannot be read, one in 50,000 questions is lost
 SURE_REASKS = 2  # the first are always made; the others only while most answers of the call can be read
@@ -42,6 +43,7 @@ async def ask(
     n: int = 1,
     temperature: float | None = None,
     max_tokens: int | None = None,
+    top_logprobs: int | None = None,
     seed: int = 0,
     reasks: int = REASKS,
     known: Sequence[tuple[int, Reply]] = (),
@@ -62,7 +64,8 @@ async def ask(
             break
         sampling = _sampling(temperature, seed, round_, again=bool(lost))
         try:
-            replies = await _generate(call, judge, messages, {"n": wanted, "max_tokens": max_tokens, **sampling})
+            sampling |= {"n": wanted, "max_tokens": max_tokens, "top_logprobs": top_logprobs}
+            replies = await _generate(call, judge, messages, sampling)
         except JudgeError as error:
             lost = [_lost(error)] * wanted
             keep(lost, round_=round_)
@@ -94,24 +97,20 @@ async def choose(
     messages: Sequence[Message],
     choices: Sequence[str],
     *,
-    known: Vote[tuple[float, ...]] | None = None,
+    known: Vote[Logprobs] | None = None,
     keep: Keep = _forget,
-) -> Vote[tuple[float, ...]]:
-    """One vote whose value is the log-probability of each choice, summed over its tokens; `known` if that is one."""
+) -> Vote[Logprobs]:
+    """One vote whose value is, for each choice, the log-probability of each of its tokens; `known` if that is one."""
     call = CALL.get() or Call()
     vote = known if known is not None else await _chosen(call, judge, messages, choices)
     if known is None:
         keep([vote])
     if vote.value is None:
         call.failures[vote.error.partition(":")[0]] += 1
-    else:
-        call.label_masses.append(math.fsum(math.exp(min(v, 0.0)) for v in vote.value))
     return vote
 
 
-async def _chosen(
-    call: Call, judge: Judge, messages: Sequence[Message], choices: Sequence[str]
-) -> Vote[tuple[float, ...]]:
+async def _chosen(call: Call, judge: Judge, messages: Sequence[Message], choices: Sequence[str]) -> Vote[Logprobs]:
     for round_ in range(1 + REASKS):
         try:
             value = await _choose_once(call, judge, messages, choices)
@@ -121,18 +120,21 @@ async def _chosen(
                 return Vote(None, Reply(""), str(error))  # it did answer
         except JudgeError as error:
             return _lost(error)
-    return Vote(value, Reply(", ".join(f"log p({c}) = {v:.3f}" for c, v in zip(choices, value, strict=True))))
+    return Vote(value, Reply(", ".join(f"log p({c}) = {total(v):.3f}" for c, v in zip(choices, value, strict=True))))
 
 
-async def _choose_once(
-    call: Call, judge: Judge, messages: Sequence[Message], choices: Sequence[str]
-) -> tuple[float, ...]:
-    """The log-probability of each choice. Raises `ParseError` where they are none."""
+def total(logprobs: Sequence[float]) -> float:
+    """The log-probability of a text from those of its tokens."""
+    return -math.inf if -math.inf in logprobs else math.fsum(logprobs)
+
+
+async def _choose_once(call: Call, judge: Judge, messages: Sequence[Message], choices: Sequence[str]) -> Logprobs:
+    """The log-probabilities of each choice. Raises `ParseError` where they are none."""
     try:
-        per_token = await _within(call, judge.choice_logprobs(messages, choices))
-        value = tuple(math.fsum(logprobs) if -math.inf not in logprobs else -math.inf for logprobs in per_token)
-        if len(value) != len(choices) or not all(v < math.inf for v in value) or max(value) == -math.inf:
-            raise ParseError(f"no usable log-probabilities for {list(choices)}: {per_token}")
+        value = tuple(tuple(logprobs) for logprobs in await _within(call, judge.choice_logprobs(messages, choices)))
+        totals = [total(logprobs) for logprobs in value]
+        if len(value) != len(choices) or not all(v < math.inf for v in totals) or max(totals) == -math.inf:
+            raise ParseError(f"no usable log-probabilities for {list(choices)}: {value}")
     except ParseError:
         call.counts["unusable"] += 1
         raise

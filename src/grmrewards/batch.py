@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from grmrewards.rollouts import Rollout
 from grmrewards.types import Call
@@ -32,10 +33,11 @@ class Batch:
     step: int | None = None
     notes: Notes = field(default_factory=dict)
     call: Call = field(default_factory=Call)
+    shared: dict[str, Any] = field(default_factory=dict)  # what the groups of one process have in common
 
     def part(self, groups: list[list[int]]) -> Batch:
         """The same rows with some of the groups alone, and nothing judged yet: what one process works on."""
-        return replace(self, groups=groups, scores=list(self.scores), notes={}, call=Call())
+        return replace(self, groups=groups, scores=list(self.scores), notes={}, call=Call(), shared={})
 
     def outcome(self, learned: Mapping[str, str]) -> Outcome:
         """What came of this batch's own groups."""

@@ -1,4 +1,4 @@
-"""The command line: `grmrewards demo` and `grmrewards probe`."""
+"""The command line: `grmrewards demo`, `grmrewards probe` and `grmrewards doctor`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from grmrewards.errors import GRMError
+from grmrewards.types import Judge
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,9 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     probe = commands.add_parser("probe", help="see what a server accepts and ignores, by a few tiny requests")
     probe.add_argument("--model", required=True, help="the name of the model, as the server knows it")
     probe.add_argument("--base-url", help="such as http://localhost:8000/v1; default: OPENAI_BASE_URL, else OpenAI")
+    doctor = commands.add_parser("doctor", help="see whether votes or the expected score would sharpen a judge")
+    doctor.add_argument("--model", required=True, help="its name; with --local a name or folder, or 'embedded'")
+    doctor.add_argument("--base-url", help="such as http://localhost:8000/v1; default: OPENAI_BASE_URL, else OpenAI")
+    doctor.add_argument("--local", action="store_true", help="run the model on this machine, by transformers")
+    doctor.add_argument("--family", choices=["ipgrm", "listwise", "irpm"], default="irpm", help="how it judges")
+    doctor.add_argument("--votes", type=int, default=8, help="judgements a response (default: 8)")
+    doctor.add_argument("--data", help='JSONL with "prompt" and "completions"; default: sixteen answers of our own')
     given = parser.parse_args(arguments)
     try:
-        return _demo(given) if given.command == "demo" else _probe(given)
+        return {"demo": _demo, "probe": _probe, "doctor": _doctor}[given.command](given)
     except GRMError as error:
         print(f"grmrewards: {error}", file=sys.stderr)
         return 1
@@ -43,4 +51,19 @@ def _probe(given: argparse.Namespace) -> int:
     from grmrewards.judges.openai import OpenAIJudge
 
     print(OpenAIJudge(given.model, base_url=given.base_url).probe().report())
+    return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from grmrewards import doctor
+    from grmrewards.judges.openai import OpenAIJudge
+    from grmrewards.judges.transformers import TransformersJudge
+
+    judge: Judge
+    if given.local:
+        judge = TransformersJudge.embedded() if given.model == "embedded" else TransformersJudge(given.model)
+    else:
+        judge = OpenAIJudge(given.model, base_url=given.base_url)
+    cases = doctor.cases_of(given.data) if given.data else doctor.CASES
+    print(doctor.diagnose(judge, cases, family=given.family, votes=given.votes).report())
     return 0

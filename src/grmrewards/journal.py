@@ -106,14 +106,14 @@ class Judgement:
         _count_replayed(len(found))
         return found
 
-    def choice(self) -> Vote[tuple[float, ...]] | None:
+    def choice(self) -> Vote[tuple[tuple[float, ...], ...]] | None:
         """The recorded log-probabilities of the choices."""
         if not self.known:
             return None
         _count_replayed(1)
         entry = self.known[-1]
         # "-inf" is how the record writes what JSON has no number for
-        value = None if entry["error"] else tuple(map(float, entry["value"]))
+        value = None if entry["error"] else tuple(tuple(map(float, logprobs)) for logprobs in entry["value"])
         return Vote(value, _reply(entry), entry["error"] or "")
 
     def keep(self, votes: Sequence[Vote[Any]], *, round_: int = 0) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from grmrewards.types import Judge, Message, Part
@@ -21,8 +23,9 @@ def content_key(**parts: Any) -> str:
 
 
 def content_seed(seed: int, content: object) -> int:
-    """A seed below 2**31 that depends on `seed` and `content` alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {content!r}".encode()).digest()[:4], "big") >> 1
+    """A seed below 2**31 that depends on `seed` and `content` alone, and the images in its messages."""
+    written = " ".join([f"{seed} {content!r}", *_pictures(content)])
+    return int.from_bytes(hashlib.sha256(written.encode()).digest()[:4], "big") >> 1
 
 
 def message_parts(messages: Sequence[Message]) -> list[tuple[str, Any]]:
@@ -45,9 +48,39 @@ async def identity(judge: Judge) -> str:
 
 
 def _part(part: Part) -> tuple[str, str, str]:
-    data = part.data
-    if data is None or isinstance(data, (str, bytes)):
-        return part.kind, part.text, repr(data)
-    if hasattr(data, "tobytes"):  # a picture, an array: its repr names its place in memory
-        return part.kind, part.text, hashlib.sha256(data.tobytes()).hexdigest()
-    return part.kind, part.text, secrets.token_hex(16)
+    return part.kind, part.text, "" if part.data is None else picture(part.data)
+
+
+def _pictures(content: object) -> Iterator[str]:
+    """What the `repr` of messages leaves out."""
+    if isinstance(content, Message):
+        content = content.content
+    if isinstance(content, Part) and content.data is not None:
+        yield picture(content.data)
+    elif isinstance(content, (list, tuple)):
+        for one in content:
+            yield from _pictures(one)
+
+
+def picture(data: Any) -> str:
+    """A hash of an image's content, and its size: the same for equal ones, wherever they stand in memory or on a disk.
+
+    What cannot be read gets a text that it shares with nothing.
+
+    >>> picture(b"abc")
+    'ba7816bf8f01cfea414140de5dae2223 3 bytes'
+    """
+    if isinstance(data, dict):
+        data = next((data[key] for key in ("bytes", "path", "url") if data.get(key) is not None), None)
+    if isinstance(data, os.PathLike) or (isinstance(data, str) and os.path.isfile(data)):
+        data = Path(data).read_bytes()
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
+    if isinstance(data, (bytes, bytearray)):
+        return f"{hashlib.sha256(data).hexdigest()[:32]} {len(data)} bytes"
+    if not hasattr(data, "tobytes"):
+        return secrets.token_hex(16)
+    form = [getattr(data, name, None) for name in ("mode", "size", "shape", "dtype")]
+    colours = data.getpalette() if form[0] == "P" else None
+    digest = hashlib.sha256(f"{form} {colours} ".encode() + data.tobytes())
+    return f"{digest.hexdigest()[:32]} {'x'.join(map(str, form[2] or form[1] or ()))}"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-VERSION = 2
+VERSION = 3  # that of choices is one log-probability a token
 _BEGIN = b'{"v": '  # of every line, and of no text inside one: JSON writes a quote in a text as \"
 
 Entry = dict[str, Any]

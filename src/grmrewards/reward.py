@@ -1,4 +1,4 @@
-"""`Reward`: the callable that a trainer sees, and `ask`, the one way from a family to a judge.
+"""`Reward`: the callable that a trainer sees.
 
 A family subclasses `Reward` and writes one method, `score(group)`, that reads like its paper. This class does what no
 family should repeat: rows and groups, empty answers, the deadline, counting, recording, and the rule that a failed
@@ -10,21 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from grmrewards import arguments, asking, keys, naming, ranks, reporting, rollouts, scoring, tally, texts
-from grmrewards.batch import JUDGING, Batch, Outcome
+from grmrewards import arguments, naming, praise, ranks, reporting, rollouts, scoring, tally, texts
+from grmrewards.asks import Asks
+from grmrewards.batch import Batch, Outcome
 from grmrewards.errors import JudgeOutage
 from grmrewards.journal import Journal
 from grmrewards.judging import judge
 from grmrewards.outage import FailureWindow
 from grmrewards.prompts import Template, warn_if_trained_with_another
-from grmrewards.types import Group, Judge, Message, Reply, Vote
-
-T = TypeVar("T")
+from grmrewards.types import Group, Judge
 
 
-class Reward:
+class Reward(Asks):
     """Base of the four families: a reward function for TRL, `(prompts, completions, **columns) -> list of floats`.
 
     Args:
@@ -34,9 +33,13 @@ class Reward:
         group_key: A dataset column whose values tell the groups.
         prompt_column: A dataset column with the question, where `prompts` are rendered templates.
         reference_column: A dataset column with the right answer, shown to the judge.
+        criteria: What else shall count, for all prompts, in words that the judge is shown (IP-GRM: its principles, too).
+        criteria_column: A dataset column with what else shall count for one prompt, a text or a list of them.
+        image_column: A dataset column with the image of a prompt, or a list of them, for a judge that can see.
         answer_tag: Judge only what stands in the last `<tag>...</tag>`; a response without it gets the minimum.
         max_response_chars: Cut the middle out of longer responses before they are judged.
         scale: "unit" ([0, 1]), "raw" (the judge's own), "two_slope" ([-1, 2]), or an interval (low, high).
+        self_praise_cap: In units of the score: no completion whose end grades or praises itself gets more. None: no cap.
         min_spread: Rewards of a group that lie within this distance, in reward units, are all given their mean.
         on_failure: What an unscored completion gets: "group_mean", "none", "raise", or a number.
         max_failures: The share of unscored completions, of the last 64 or of the call if larger, beyond which
@@ -69,9 +72,13 @@ class Reward:
         group_key: str | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
+        criteria: str | None = None,
+        criteria_column: str | None = None,
+        image_column: str | None = None,
         answer_tag: str | None = None,
         max_response_chars: int | None = None,
         scale: scoring.Scale = "unit",
+        self_praise_cap: float | None = None,
         min_spread: float = 0.0,
         on_failure: scoring.OnFailure = "group_mean",
         max_failures: float = 0.5,
@@ -86,9 +93,14 @@ class Reward:
         self.group_key = arguments.word("group_key", group_key)
         self.prompt_column = arguments.word("prompt_column", prompt_column)
         self.reference_column = arguments.word("reference_column", reference_column)
+        self.criteria = arguments.word("criteria", criteria)
+        self.criteria_column = arguments.word("criteria_column", criteria_column)
+        self.image_column = arguments.word("image_column", image_column)
         self.answer_tag = arguments.tag("answer_tag", answer_tag)
         self.max_response_chars = arguments.whole("max_response_chars", max_response_chars, optional=True)
         self.scale = scoring.check_scale(scale)
+        low, high = self.score_range
+        self.self_praise_cap = arguments.number("self_praise_cap", self_praise_cap, least=low, most=high, optional=True)
         self.min_spread = arguments.number("min_spread", min_spread, least=0.0)
         self.on_failure = scoring.check_on_failure(on_failure)
         self.failures = FailureWindow(arguments.number("max_failures", max_failures, least=0.0, most=1.0))
@@ -96,7 +108,9 @@ class Reward:
         self.log_path = log_path
         self.journal = Journal(log_path, replay=replay)
         self.seed = arguments.whole("seed", seed, least=0)
-        self.template = Template(self.family if template is None else template, required=self.marks)
+        shown = {"reference": reference_column, "criteria": criteria or criteria_column}
+        marks = (*self.marks, *(mark for mark, given in shown.items() if given))  # or it would not reach the judge
+        self.template = Template(self.family if template is None else template, required=marks)
         self.name = arguments.word("name", name) or self.family  # the same on all ranks, where numbers may differ
         self.__name__ = naming.unique(self.name, self)
         if template is None:
@@ -106,13 +120,10 @@ class Reward:
         """The scores of one group's G responses, in order and in `score_range`; None where none could be had."""
         raise NotImplementedError(f"{type(self).__name__} must define `async def score(self, group)`.")
 
-    def judges(self) -> list[Judge]:
-        """The judges that a call uses; each that is an async context manager is entered once a call."""
-        return [self.judge]
-
     def columns(self) -> list[str | None]:
         """The dataset columns that it was told to read, and that a group has; None for those that it was not told."""
-        return [self.group_key, self.prompt_column, self.reference_column]
+        shown = [self.reference_column, self.criteria_column, self.image_column]
+        return [self.group_key, self.prompt_column, *shown]
 
     def learned(self) -> dict[str, str]:
         """What judging has found out since this was last asked, that other processes shall know, too."""
@@ -146,68 +157,6 @@ class Reward:
         start = sum(map(len, rows_R[: ranks.rank()]))
         return self._finish(batch, range(start, start + len(completions)), started, log_extra, log_metric)
 
-    # What a family works with
-
-    def messages(
-        self, group: Group, *, template: Template | None = None, row: int = 0, **values: str | Sequence[str] | None
-    ) -> list[Message]:
-        """The prompt for the judge: `template` filled with the group's question, system message, reference and `values`."""
-        if self.reference_column and "reference" not in values:
-            values["reference"] = texts.answer(group.columns[self.reference_column][row])
-        text = (template or self.template).fill(
-            control_tokens=[token for judge in self.judges() for token in getattr(judge, "control_tokens", ())],
-            question=texts.question(group.prompt),
-            system=texts.system(group.prompt),
-            **values,
-        )
-        return [Message("user", text)]
-
-    async def ask(
-        self,
-        messages: Sequence[Message],
-        read: Callable[[Reply], T],
-        *,
-        n: int = 1,
-        judge: Judge | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        about: Sequence[int] = (),
-        kind: str = "critique",
-        fresh: bool = False,
-    ) -> list[Vote[T]]:
-        """`n` votes of the judge on one prompt: the usable ones first, then the lost ones with their reasons.
-
-        `read` turns a `Reply` into a value or raises `ParseError`; what it cannot use is asked for again. `about` gives the
-        group's responses that the votes concern, `kind` what the texts are in log and record. `fresh`: replay none.
-        """
-        asked, seed = judge or self.judge, self.content_seed(messages)
-        sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-        judgement = await self.journal.judgement(self.__name__, asked, messages, about=about, kind=kind, **sampling)
-        sampling.update(n=n, known=() if fresh else judgement.replies(), keep=judgement.keep)
-        votes = await asking.ask(asked, messages, read, **sampling)
-        for vote in votes:
-            if vote.reply and not vote.error:
-                self.note(kind, about, vote.reply.text)
-        return votes
-
-    async def choose(
-        self, messages: Sequence[Message], choices: Sequence[str], *, about: Sequence[int] = ()
-    ) -> Vote[tuple[float, ...]]:
-        """One vote whose value is the log-probability of each of `choices` as the judge's next words."""
-        asked: dict[str, Any] = {"about": about, "kind": "choice", "choices": list(choices)}
-        judgement = await self.journal.judgement(self.__name__, self.judge, messages, **asked)
-        return await asking.choose(self.judge, messages, choices, known=judgement.choice(), keep=judgement.keep)
-
-    def note(self, kind: str, about: Sequence[int], text: str) -> None:
-        """Keep `text` with the responses `about` of the group being judged, for `log_extra` and the record."""
-        if judging := JUDGING.get():
-            for i in about:
-                judging.batch.notes.setdefault(kind, {}).setdefault(judging.rows[i], []).append(texts.clean(text))
-
-    def content_seed(self, content: object) -> int:
-        """A seed that depends on `seed` and on what is judged, never on the order or the process of the calls."""
-        return keys.content_seed(self.seed, content)
-
     # Before and after judging
 
     def _rows(self, prompts: Sequence[Any], completions: Sequence[Any], kwargs: Any) -> list[rollouts.Rollout]:
@@ -215,7 +164,8 @@ class Reward:
         named = {name: rollouts.column(kwargs, name, len(completions)) for name in self.columns() if name}
         found = {name: kwargs[name] for name in self.if_there if name in kwargs}
         shown: dict[str, Any] = {"answer_tag": self.answer_tag, "max_response_chars": self.max_response_chars}
-        return rollouts.rollouts(prompts, completions, {**found, **named}, prompt_column=self.prompt_column, **shown)
+        shown |= {"prompt_column": self.prompt_column, "image_column": self.image_column}
+        return rollouts.rollouts(prompts, completions, {**found, **named}, **shown)
 
     def _batch(self, rows: list[rollouts.Rollout], kwargs: Any) -> Batch:
         by: dict[str, Any] = {"group_size": self.group_size, "group_key": self.group_key}
@@ -229,8 +179,14 @@ class Reward:
         groups = rollouts.by_prompt(batch.rows, batch.groups) if self.pointwise else batch.groups
         prompts = [texts.question(batch.rows[group[0]].prompt) for group in groups]
         part = batch.part([groups[k] for k in ranks.shares(prompts, ranks.world_size())[ranks.rank()]])
-        part = judge(part, self.score, judges=self.judges(), deadline=self.deadline, name=self.__name__)
+        part = judge(part, self._score, judges=self.judges(), deadline=self.deadline, name=self.__name__)
         return part.outcome(self.learned())
+
+    async def _score(self, group: Group) -> Sequence[float | None]:
+        """What the family says, and no more than the cap for a response that praises itself."""
+        scores = await self.score(group)
+        cap = self.self_praise_cap
+        return scores if cap is None else praise.capped(scores, group.responses, cap)
 
     def _finish(self, batch: Batch, own: range, started: float, log_extra: Any, log_metric: Any) -> list[float | None]:
         """The rewards of this process's `own` rows, after checks that all processes make alike on the whole batch."""

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from grmrewards.errors import ConfigError
+from grmrewards.pictures import with_images
 from grmrewards.texts import answer, messages, shorten
 from grmrewards.types import Group, Message
 
@@ -25,23 +26,31 @@ def rollouts(
     columns: Mapping[str, Any],
     *,
     prompt_column: str | None = None,
+    image_column: str | None = None,
     answer_tag: str | None = None,
     max_response_chars: int | None = None,
 ) -> list[Rollout]:
-    """The rows of one reward call. Raises `ConfigError` for rows that do not line up."""
+    """The rows of one reward call. Raises `ConfigError` for rows that do not line up.
+
+    What `image_column` has becomes part of the prompts: the same words about another image are another question.
+    """
     if len(prompts) != len(completions):
         raise ConfigError(
             f"{len(prompts)} prompts and {len(completions)} completions; a reward needs one prompt a completion."
         )
     whole = {name: values for name, values in columns.items() if _is_column(values, len(prompts))}
     asked = column(columns, prompt_column, len(prompts)) if prompt_column else prompts
+    questions = [messages(prompt) for prompt in asked]
+    if image_column:
+        pairs = zip(questions, whole.pop(image_column), strict=True)
+        questions = [with_images(question, image) for question, image in pairs]
     return [
         Rollout(
-            messages(prompt),
+            question,
             shorten(answer(completion, answer_tag), max_response_chars),
             {name: values[i] for name, values in whole.items()},
         )
-        for i, (prompt, completion) in enumerate(zip(asked, completions, strict=True))
+        for i, (question, completion) in enumerate(zip(questions, completions, strict=True))
     ]
 
 

@@ -15,18 +15,40 @@ from grmrewards.errors import ConfigError
 
 Scale = Literal["unit", "raw", "two_slope"] | tuple[float, float]
 OnFailure = Literal["group_mean", "none", "raise"] | float
-AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {"mean": statistics.fmean, "median": statistics.median}
 
 
-def mean_over_votes(scores_VG: Sequence[Sequence[float]], group_size: int) -> list[float | None]:
-    """The mean of each response over the valid ballots (SPCT Eq. 14 with the mean for the sum, as ballots may be lost).
+def weighted_mean(votes_V: Sequence[float], weights_V: Sequence[float]) -> float:
+    """The mean of votes, each by its weight. Raises `ConfigError` for weights that are negative or all 0.
 
-    >>> mean_over_votes([[8, 4], [6, 4]], 2)
-    [7.0, 4.0]
+    >>> weighted_mean([8, 4], [3, 1])
+    7.0
     """
-    return (
-        [statistics.fmean(scores_V) for scores_V in zip(*scores_VG, strict=True)] if scores_VG else [None] * group_size
-    )
+    if min(weights_V) == max(weights_V) > 0:
+        return statistics.fmean(votes_V)
+    if min(weights_V) < 0 or not any(weights_V):
+        raise ConfigError(f"weights of votes {list(weights_V)[:8]}; allowed are numbers from 0 on, not all of them 0.")
+    found = math.fsum(w * v for w, v in zip(weights_V, votes_V, strict=True)) / math.fsum(weights_V)
+    return round(found, 12)  # so that equal votes give equal scores, whatever their weights
+
+
+def trimmed_mean(votes_V: Sequence[float]) -> float:
+    """The mean of the middle half: of n votes, n // 4 are left out at each end.
+
+    >>> trimmed_mean([10, 7, 6, 1])
+    6.5
+    """
+    cut = len(votes_V) // 4
+    return statistics.fmean(sorted(votes_V)[cut : len(votes_V) - cut])
+
+
+# Of one response's votes and their weights. A sum is a mean times the number of votes that were asked for (SPCT Eq. 14):
+# a lost vote must not lower it.
+AGGREGATES: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
+    "mean": weighted_mean,
+    "sum": weighted_mean,
+    "median": lambda votes_V, _: statistics.median(votes_V),
+    "trimmed": lambda votes_V, _: trimmed_mean(votes_V),
+}
 
 
 def weighted_average(weights: Sequence[float], scores: Sequence[float]) -> float:

@@ -123,10 +123,10 @@ class Shaped:
         passed = {**kwargs, "prompts": prompts, "completions": completions}
         weighted = zip(self.auxiliaries, self.weights, strict=True)
         columns_K = [_column(part, part(**passed), weight, len(completions)) for part, weight in weighted]
-        named = [name for name in (self.reward.group_key, self.reward.prompt_column) if name]
+        asked = {"prompt_column": self.reward.prompt_column, "image_column": self.reward.image_column}
+        named = [name for name in (self.reward.group_key, *asked.values()) if name]
         columns = {name: rollouts.column(kwargs, name, len(completions)) for name in named}
-        column = self.reward.prompt_column
-        found = rollouts.rollouts(prompts, [""] * len(completions), columns, prompt_column=column)
+        found = rollouts.rollouts(prompts, [""] * len(completions), columns, **asked)
         return [_Row(*row) for row in zip(found, judged, zip(*columns_K, strict=True), strict=True)]
 
     def _judge(self) -> Reward:

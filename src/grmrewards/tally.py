@@ -36,8 +36,14 @@ def metrics(batch: Batch, rewards: Sequence[float | None], *, top: float, second
         figures["replayed"] = float(call.counts["replayed"])
     if call.counts["recomputed"]:
         figures["box_disagrees"] = call.counts["box_disagrees"] / call.counts["recomputed"]
-    if call.label_masses:
-        figures["label_mass"] = statistics.fmean(call.label_masses)
+    figures |= {name: statistics.fmean(values) for name, values in call.values.items() if values}
+    within, between = (figures.pop(f"variance_{name}", None) for name in ("within_critique", "between_critiques"))
+    if within is not None and between is not None and within + between > 0:
+        figures["within_critique"] = within / (within + between)
+    if call.counts["triples"]:
+        figures["intransitive"] = call.counts["cyclic_triples"] / call.counts["triples"]
+    if call.counts["first_pairs"]:
+        figures["second_judge"] = call.counts["second_pairs"] / call.counts["first_pairs"]
     if call.counts["pairs_in_both_orders"]:
         figures["flip_rate"] = call.counts["flips"] / call.counts["pairs_in_both_orders"]
     return figures

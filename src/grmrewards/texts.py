@@ -1,24 +1,29 @@
 """What a judge shall see of prompts and completions, as text. Pure functions.
 
 Completions come as strings, messages, content blocks and tool transcripts, with reasoning in the text, in a field of its
-own, or cut off in its middle; prompts as strings or messages.
+own, or cut off in its middle; prompts as strings or messages. The images of a prompt are shown beside
+the text (`pictures`), which names them by number; one in a completion or in the answer of a tool is named alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from grmrewards import pictures
 from grmrewards.errors import ConfigError
 from grmrewards.neutral import break_labels
+from grmrewards.pictures import images as images
 from grmrewards.types import Message, Part
 
 # C0 controls without tab and the ends of lines, DEL, and the two overrides that show a text in another order (B2-35). The
 # other marks of direction are how Arabic and Hebrew are written.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202d\u202e]+")
 _ROLES = ("tool", "user", "system", "assistant")
+_DATA = ("image", "image_url", "bytes", "path", "url")  # keys that datasets and chat formats have it under
 
 
 def messages(prompt: Any) -> tuple[Message, ...]:
@@ -63,7 +68,11 @@ def _block_text(block: Any) -> str:
 
 
 def _block_data(block: Any) -> Any:
-    return None if isinstance(block, str) else next((v for k, v in block.items() if k not in ("type", "text")), None)
+    """What a block holds besides text: datasets give all their blocks the same keys, most of them without a value."""
+    if isinstance(block, str):
+        return None
+    keys = [*(key for key in _DATA if key in block), *(key for key in block if key not in ("type", "text"))]
+    return next((pictures.comparable(block[key]) for key in keys if block[key] is not None), None)
 
 
 def turn_text(turn: Mapping[str, Any]) -> str:
@@ -172,25 +181,39 @@ def question(prompt: Sequence[Message]) -> str:
     >>> question([Message("system", "Be brief."), Message("user", "1+1?")])
     '1+1?'
     """
-    turns = [message for message in prompt if message.role != "system"]
+    turns = [(role, text) for role, text in _written(prompt) if role != "system"]
     if len(turns) == 1:
-        return message_text(turns[0])
-    labels = tuple(f"[{role}]" for role in dict.fromkeys([*_ROLES, *(turn.role for turn in turns)]))
-    return "\n".join(f"[{turn.role.upper()}]{break_labels(message_text(turn), labels)}" for turn in turns)
+        return turns[0][1]
+    labels = tuple(f"[{role}]" for role in dict.fromkeys([*_ROLES, *(role for role, _ in turns)]))
+    return "\n".join(f"[{role.upper()}]{break_labels(text, labels)}" for role, text in turns)
 
 
 def system(prompt: Sequence[Message]) -> str:
     """The system message of a prompt, or ""."""
-    return "\n".join(message_text(message) for message in prompt if message.role == "system")
+    return "\n".join(text for role, text in _written(prompt) if role == "system")
 
 
-def message_text(message: Message) -> str:
+def _written(prompt: Sequence[Message]) -> list[tuple[str, str]]:
+    """The role and the text of each message. Images have the numbers in which `images` gives them."""
+    numbers = itertools.count(1)
+    return [(message.role, _message_text(message, numbers)) for message in prompt]
+
+
+def _message_text(message: Message, numbers: Iterator[int]) -> str:
     """The text of a message, with the names of its other parts."""
     if isinstance(message.content, str):
         return message.content
-    return "\n".join(part.text if part.kind == "text" else _named(part.kind) for part in message.content)
+    shown = message.role != "tool"
+    return "\n".join(
+        part.text
+        if part.kind == "text"
+        else f"[image {next(numbers)}]"
+        if shown and part.kind in pictures.KINDS
+        else _named(part.kind)
+        for part in message.content
+    )
 
 
 def _named(kind: str) -> str:
-    warnings.warn(f"the judge is shown text alone: a part of kind {kind!r} is named, not shown.", stacklevel=3)
+    warnings.warn(f"the judge is not shown a part of kind {kind!r}: it is named.", stacklevel=3)
     return f"[{kind}]"

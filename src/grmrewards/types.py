@@ -84,6 +84,10 @@ class Judge(Protocol):
     judge, before each judgement where a record or a folder of principles is kept, so it must be cheap when repeated; it
     may raise `JudgeError`. A judge without it is known by its class and its attribute `model`.
 
+    One whose `choice_logprobs` takes any texts as choices, also after a begun answer of the assistant (a final message of
+    that role), may say so by `exact_choices = True`. Without it, what a score may have been is read from the alternatives
+    that `generate` reports.
+
     And it may have `control_tokens`, a sequence of texts that its tokenizer or its chat format gives a meaning of their
     own: what is filled into its prompts cannot write them. Those of the formats in use are known without it.
     """
@@ -116,7 +120,7 @@ class Call:
     completion_tokens: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)  # by reason
-    label_masses: list[float] = field(default_factory=list)  # how sure the judge was to say one of the labels
+    values: dict[str, list[float]] = field(default_factory=dict)  # by name of a figure, whose mean is told
 
     def add(self, other: Call) -> None:
         """Count what `other` counted, too: one call of a reward that ran on several processes."""
@@ -125,7 +129,12 @@ class Call:
         self.completion_tokens += other.completion_tokens
         self.counts.update(other.counts)
         self.failures.update(other.failures)
-        self.label_masses += other.label_masses
+        for name, values in other.values.items():
+            self.values.setdefault(name, []).extend(values)
+
+    def seen(self, name: str, *values: float) -> None:
+        """Note values of a figure, such as how sure the judge was to say one of the labels."""
+        self.values.setdefault(name, []).extend(values)
 
 
 CALL: ContextVar[Call | None] = ContextVar("grmrewards_call", default=None)

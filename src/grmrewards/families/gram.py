@@ -7,11 +7,11 @@ the group: the mean probability of beating the others (Generative RLHF-V, groupe
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from grmrewards import arguments, scoring, texts
+from grmrewards import arguments, pairing, scoring, texts
+from grmrewards.asking import total
 from grmrewards.errors import ConfigError
 from grmrewards.reward import Reward
 from grmrewards.rollouts import distinct
@@ -28,8 +28,14 @@ class GRAMReward(Reward):
         judge: A judge that gives log-probabilities.
         baseline_column: A dataset column with the answer to compare with. 2G comparisons a group.
         opponents: Without a baseline, how many others each response meets, at random (one more where both the group
-            and the number are odd); None: all of them, G(G - 1) comparisons a group.
+            and the number are odd). "anchor": one of the group, at random, meets all others, 2(G - 1) comparisons; a
+            response gets its probability to beat that one, which itself gets 0.5. None: all pairs, G(G - 1) comparisons.
         both_orders: Compare each pair in both orders, which cancels a liking for the first place. False halves the cost.
+        first_judge: A cheaper judge that compares each pair first; `judge` compares, and counts, only where the first one
+            failed or is undecided.
+        undecided: The first judge is undecided where it gives the worse of a pair a probability above this, 0 to 0.5. It
+            is what that judge claims, not how often it is wrong: an overconfident one is asked too rarely for a second
+            opinion.
         **shared: The arguments of `Reward`.
 
     >>> from grmrewards import ScriptedJudge
@@ -47,21 +53,31 @@ class GRAMReward(Reward):
         judge: Judge,
         *,
         baseline_column: str | None = None,
-        opponents: int | None = None,
+        opponents: pairing.Opponents = None,
         both_orders: bool = True,
+        first_judge: Judge | None = None,
+        undecided: float = 0.2,
         **shared: Any,
     ) -> None:
         self.baseline_column = arguments.word("baseline_column", baseline_column)
         self.pointwise = baseline_column is not None
-        self.opponents = arguments.whole("opponents", opponents, optional=True)
+        self.opponents = pairing.check_opponents(opponents)
         self.both_orders = arguments.one_of("both_orders", both_orders, (True, False))
+        self.first_judge: Judge | None = None if first_judge is None else arguments.judge("first_judge", first_judge)
+        self.undecided = arguments.number("undecided", undecided, least=0.0, most=0.5)
         if baseline_column and opponents:
             raise ConfigError(
-                f"opponents={opponents} has no meaning with baseline_column={baseline_column!r}; pass one of them."
+                f"opponents={opponents!r} has no meaning with baseline_column={baseline_column!r}; pass one of them."
             )
-        if check := getattr(judge, "check_choices", None):
-            check(LABELS)
+        if first_judge is judge:
+            raise ConfigError("first_judge= and judge= are one and the same; allowed is a cheaper judge, or None.")
+        for asked in (judge, first_judge):
+            if check := getattr(asked, "check_choices", None):
+                check(LABELS)
         super().__init__(judge, **shared)
+
+    def judges(self) -> list[Judge]:
+        return [*super().judges(), *([self.first_judge] if self.first_judge is not None else [])]
 
     def columns(self) -> list[str | None]:
         return [*super().columns(), self.baseline_column]
@@ -81,27 +97,33 @@ class GRAMReward(Reward):
         return [found[place] for place in places]
 
     async def _within_group(self, group: Group) -> list[float | None]:
-        texts_G = group.responses
-        if len(texts_G) == 1:
+        size, seed = len(group.responses), self.content_seed((group.prompt, group.responses))
+        if size == 1:
             return [0.5]
-        pairs = [(i, j) if texts_G[i] <= texts_G[j] else (j, i) for i, j in self._pairs(group, len(texts_G))]
+        pairs = pairing.pairs(size, self.opponents, seed)
+        known = await self._known(group, pairs)
+        if len(pairs) == size * (size - 1) // 2:
+            self._count_cycles(group, known)
+        rates = scoring.win_rates(known, size)
+        if self.opponents == "anchor" and rates[middle := pairing.anchor(size, seed)] is not None:
+            rates[middle] = 0.5  # by definition, where any of its games is known
+        return rates
+
+    async def _known(self, group: Group, pairs: Sequence[pairing.Pair]) -> dict[pairing.Pair, float]:
+        """P(i is better than j) for those of `pairs` where it could be had, each pair as (i, j) or (j, i)."""
+        texts_G = group.responses
+        pairs = [(i, j) if texts_G[i] <= texts_G[j] else (j, i) for i, j in pairs]
         firsts, places = distinct([(texts_G[i], texts_G[j]) for i, j in pairs])  # equal texts meet one opponent once
         rows = {text: [i for i, other in enumerate(texts_G) if other == text] for text in texts_G}
         met = [(texts_G[i], texts_G[j]) for i, j in (pairs[at] for at in firsts)]
         found = await together(self._preference(group, rows[a], a, b, against=rows[b]) for a, b in met)
-        known = {pair: p for pair, at in zip(pairs, places, strict=True) if (p := found[at]) is not None}
-        return scoring.win_rates(known, len(texts_G))
+        return {pair: p for pair, at in zip(pairs, places, strict=True) if (p := found[at]) is not None}
 
-    def _pairs(self, group: Group, size: int) -> list[tuple[int, int]]:
-        """All pairs; or, on a random ring, each response with the next ones, so that all meet equally many."""
-        if self.opponents is None or self.opponents >= size - 1:
-            return [(i, j) for i in range(size) for j in range(i + 1, size)]
-        ring = random.Random(self.content_seed((group.prompt, group.responses))).sample(range(size), size)
-        steps = [*range(1, self.opponents // 2 + 1)]
-        if self.opponents % 2:  # the one across the ring, who is the same for both; in an odd ring there is none
-            steps.append(size // 2 if size % 2 == 0 else self.opponents // 2 + 1)
-        met = {frozenset((ring[at], ring[(at + step) % size])) for step in steps for at in range(size)}
-        return sorted((min(pair), max(pair)) for pair in met)
+    async def better(self, group: Group, i: int, j: int) -> float | None:
+        """P(response i is better than response j), with no baseline; None where it could not be had."""
+        low, high = sorted((i, j), key=lambda row: group.responses[row])  # as within a group: either way one question
+        p = await self._preference(group, [low], group.responses[low], group.responses[high], against=[high])
+        return p if p is None or low == i else 1 - p
 
     async def _preference(
         self, group: Group, rows: Sequence[int], first: str, second: str, against: Sequence[int] = ()
@@ -109,29 +131,47 @@ class GRAMReward(Reward):
         """P(first is better than second), or None. Equal texts need no judge."""
         if first == second:
             return 0.5
-        about = [*rows, *against]
+        p = await self._judged(group, [*rows, *against], first, second)
+        if p is not None:
+            opponent = f"response {against[0] + 1}" if against else "the baseline"
+            self.note("critique", rows, f"P(better than {opponent}) = {p:.3f}")
+            self.note("critique", against, f"P(better than response {rows[0] + 1}) = {1 - p:.3f}")
+        return p
+
+    async def _judged(self, group: Group, about: Sequence[int], first: str, second: str) -> float | None:
+        """What the first judge says where there is one and it is sure enough, else what `judge` says."""
+        if self.first_judge is not None:
+            p = await self._in_orders(self.first_judge, group, about, first, second)
+            sure = p is not None and min(p, 1 - p) <= self.undecided
+            if (call := CALL.get()) is not None:
+                call.counts.update(first_pairs=1, second_pairs=not sure)
+            if sure:
+                return p
+        return await self._in_orders(self.judge, group, about, first, second)
+
+    async def _in_orders(
+        self, judge: Judge, group: Group, about: Sequence[int], first: str, second: str
+    ) -> float | None:
+        """P(first is better than second) by one judge; None unless all orders could be had."""
         # One order: which of the two is A is decided by the content, so that no place belongs to a row of the batch.
         swaps = (False, True) if self.both_orders else (self.content_seed((first, second)) % 2 == 1,)
-        orders = await together(self._compare(group, about, first, second, swapped) for swapped in swaps)
+        orders = await together(self._compare(judge, group, about, first, second, swapped) for swapped in swaps)
         logprobs = [order for order in orders if order is not None]
         if len(logprobs) < len(orders):
             return None
         self._count_flips(logprobs)
-        p = scoring.preference(logprobs)
-        opponent = f"response {against[0] + 1}" if against else "the baseline"
-        self.note("critique", rows, f"P(better than {opponent}) = {p:.3f}")
-        self.note("critique", against, f"P(better than response {rows[0] + 1}) = {1 - p:.3f}")
-        return p
+        return scoring.preference(logprobs)
 
     async def _compare(
-        self, group: Group, about: Sequence[int], first: str, second: str, swapped: bool
+        self, judge: Judge, group: Group, about: Sequence[int], first: str, second: str, swapped: bool
     ) -> tuple[float, float] | None:
         """The log-probabilities of first and second in one order; None if they could not be had."""
         a, b = (second, first) if swapped else (first, second)
-        vote = await self.choose(self.messages(group, row=about[0], answer_a=a, answer_b=b), LABELS, about=about)
+        messages = self.messages(group, row=about[0], answer_a=a, answer_b=b)
+        vote = await self.choose(messages, LABELS, about=about, judge=judge)
         if vote.value is None:
             return None
-        log_a, log_b = vote.value
+        log_a, log_b = map(total, vote.value)
         return (log_b, log_a) if swapped else (log_a, log_b)
 
     def _count_flips(self, logprobs: Sequence[tuple[float, float]]) -> None:
@@ -140,3 +180,11 @@ class GRAMReward(Reward):
             (first, second), (first_swapped, second_swapped) = logprobs
             call.counts["pairs_in_both_orders"] += 1
             call.counts["flips"] += (first > second) != (first_swapped > second_swapped)
+
+    def _count_cycles(self, group: Group, known: Mapping[pairing.Pair, float]) -> None:
+        """How often the verdicts on three different responses go in a circle."""
+        firsts = {*distinct(group.responses)[0]}
+        if (call := CALL.get()) is not None:
+            between = {pair: p for pair, p in known.items() if firsts.issuperset(pair)}
+            cyclic, triples = pairing.cycles(between, len(group.responses))
+            call.counts.update(cyclic_triples=cyclic, triples=triples)

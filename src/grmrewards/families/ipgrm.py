@@ -7,36 +7,36 @@ I(P; y | q) = 0 by construction. One call a prompt for the principles, kept in a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from grmrewards import ahead, arguments, parsing, principles, scoring, texts
-from grmrewards.errors import JudgeError, ParseError
+from grmrewards.errors import ConfigError, JudgeError, ParseError
 from grmrewards.keys import content_key, identity, message_parts
+from grmrewards.polls import Poll, Unit
 from grmrewards.principles import PrincipleCache
 from grmrewards.prompts import Template
-from grmrewards.reward import Reward
 from grmrewards.rollouts import distinct
-from grmrewards.runner import together
 from grmrewards.types import CALL, Call, Group, Judge, Reply
+from grmrewards.voted import VotedReward
 
 FAR = 0.5  # points between the boxed score and the recomputed one that are worth an alarm
 
 
-class IPGRMReward(Reward):
+class IPGRMReward(VotedReward):
     """Scores 1 to 10 by principles that never saw a response. G + 1 calls a group, G with cached principles.
 
     Args:
         judge: Judges the responses, and writes the principles unless `principles_judge` is given.
-        votes: Judgements a response, averaged over the usable ones.
-        min_votes: So many of them must be usable, or the response is unscored.
         combine: "boxed" takes the judge's own final number, as published; "weighted" recomputes the weighted mean of its
             criterion scores; "auto" recomputes it where the judge gave all parts, else takes the box.
         cache_dir: A folder that keeps principles over runs and shares them between processes.
         principles_judge: A stronger judge for the principles alone.
         principles_template: The prompt for the principles, with `{question}`.
-        **shared: The arguments of `Reward`. A dataset column `principles` has priority over writing any.
+        **shared: The arguments of `VotedReward` (one vote by default) and of `Reward`. A dataset column `principles` has
+            priority over writing any.
 
     >>> from grmrewards import ScriptedJudge
     >>> def reply(messages):
@@ -51,6 +51,7 @@ class IPGRMReward(Reward):
     family: ClassVar[str] = "ipgrm"
     score_range: ClassVar[tuple[float, float]] = (1.0, 10.0)
     marks: ClassVar[tuple[str, ...]] = ("question", "principles", "response")
+    decimals: ClassVar[int] = 1
     pointwise = True
     if_there: ClassVar[tuple[str, ...]] = ("principles", "principals")
 
@@ -58,15 +59,12 @@ class IPGRMReward(Reward):
         self,
         judge: Judge,
         *,
-        votes: int = 1,
-        min_votes: int = 1,
         combine: Literal["boxed", "weighted", "auto"] = "boxed",
         cache_dir: str | Path | None = None,
         principles_judge: Judge | None = None,
         principles_template: str | Path | None = None,
         **shared: Any,
     ) -> None:
-        self.votes, self.min_votes = arguments.votes(votes, min_votes)
         self.combine = arguments.one_of("combine", combine, ("boxed", "weighted", "auto"))
         self.principles_judge = arguments.judge(
             "principles_judge", judge if principles_judge is None else principles_judge
@@ -77,9 +75,14 @@ class IPGRMReward(Reward):
         self.cache = PrincipleCache(cache_dir)
         self.spent_ahead: list[Call] = []  # what was asked ahead of the call that will use it
         super().__init__(judge, **shared)
+        if self.score_read == "expected" and combine != "boxed":
+            raise ConfigError(
+                f"score='expected' with combine={combine!r}; it is the box whose number is expected: 'boxed'."
+            )
 
     def judges(self) -> list[Judge]:
-        return [self.judge] if self.principles_judge is self.judge else [self.judge, self.principles_judge]
+        judges = super().judges()
+        return judges if any(self.principles_judge is judge for judge in judges) else [*judges, self.principles_judge]
 
     def prefetch(self, dataset: Any) -> int:
         """Have the principles written for each prompt of `dataset`, so that training never waits for them.
@@ -112,8 +115,9 @@ class IPGRMReward(Reward):
             call.add(self.spent_ahead.pop())
         self.note("principles", range(len(group.responses)), principles)
         firsts, places = distinct(group.responses)
-        same = [[i for i, place in enumerate(places) if place == p] for p in range(len(firsts))]
-        scores = await together(self._judge(group, rows, principles) for rows in same)
+        rows_of = [[i for i, place in enumerate(places) if place == p] for p in range(len(firsts))]
+        units = [self._unit(group, rows, p, principles) for p, rows in enumerate(rows_of)]
+        scores = await self.voted(units, len(firsts))
         return [scores[place] for place in places]
 
     async def principles(self, group: Group) -> str:
@@ -140,32 +144,30 @@ class IPGRMReward(Reward):
             raise JudgeError(f"no principles: {vote.error}")
         return vote.value
 
-    async def _judge(self, group: Group, rows: Sequence[int], principles: str) -> float | None:
-        """The mean vote on the response that stands at `rows` (equal texts are judged once)."""
-        messages = self.messages(group, row=rows[0], principles=principles, response=group.responses[rows[0]])
-        votes = await self.ask(
-            messages,
-            lambda reply: self._read(reply, principles),
-            n=self.votes,
-            temperature=0.0 if self.votes == 1 else 1.0,
-            about=rows,
-        )
-        scores_V1 = [[vote.value] for vote in votes if vote.value is not None]
-        return scoring.mean_over_votes(scores_V1, 1)[0] if len(scores_V1) >= self.min_votes else None
+    def _unit(self, group: Group, rows: Sequence[int], place: int, principles: str) -> Unit:
+        """What is asked about the response that stands at `rows` (equal texts are judged once)."""
+        response = group.responses[rows[0]]
+        messages = self.messages(group, row=rows[0], principles=principles, response=response)
+        read = functools.partial(self._read, principles=principles)
+        return Unit([Poll(group.prompt, (response,), messages, read, _find, (place,), rows)])
 
-    def _read(self, reply: Reply, principles: str) -> float:
-        low, high = self.score_range
+    def _read(self, reply: Reply, *, principles: str) -> list[float]:
+        low, high = type(self).score_range
         (boxed,) = parsing.boxed_scores(reply, 1, low=low, high=high)
         if self.combine == "boxed":
-            return boxed
+            return [boxed]
         weights = parsing.weights(principles)
         scores = parsing.criterion_scores(reply.text, low=low, high=high)
         if not weights or len(weights) != len(scores):
             if self.combine == "auto":
-                return boxed
+                return [boxed]
             raise ParseError(f"{len(weights)} weights and {len(scores)} criterion scores: no weighted mean")
         weighted = scoring.weighted_average(weights, scores)
         if (call := CALL.get()) is not None:
             call.counts["recomputed"] += 1
             call.counts["box_disagrees"] += abs(boxed - weighted) > FAR
-        return weighted
+        return [weighted]
+
+
+def _find(reply: Reply) -> list[tuple[int, int]]:
+    return parsing.boxed_spans(reply, 1)

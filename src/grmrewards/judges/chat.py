@@ -21,6 +21,8 @@ from grmrewards.types import Message, Reply, TokenLogprob
 if TYPE_CHECKING:
     from grmrewards.judges.rows import Answer, Step
 
+REREAD = 200  # characters at the end of a begun answer that are encoded with each choice, at least
+
 
 class Chat:
     """A tokenizer with its chat template."""
@@ -35,21 +37,52 @@ class Chat:
         return {"end": self.tokenizer.eos_token_id, "pad": self.tokenizer.pad_token_id}
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of a prompt, rendered with the model's chat template up to where its answer begins."""
-        turns = [{"role": message.role, "content": _text(message)} for message in messages]
-        goes_on = messages[-1].role == "assistant"
-        text = self.tokenizer.apply_chat_template(
-            turns,
-            tokenize=False,
-            add_generation_prompt=not goes_on,
-            continue_final_message=goes_on,
-            **self.template_kwargs,
-        )
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        """The token ids of a prompt, rendered with the model's chat template up to where its answer begins or goes on."""
+        return self._ids(self._rendered(messages))
 
-    def label(self, choice: str) -> tuple[int, ...]:
-        """The token ids of a choice."""
-        return tuple(self.tokenizer(choice, add_special_tokens=False)["input_ids"])
+    def choices(
+        self, messages: Sequence[Message], choices: Sequence[str]
+    ) -> tuple[list[int], tuple[tuple[int, ...], ...]]:
+        """The token ids of a prompt, and those of each choice as its next words.
+
+        After a begun answer a choice is read together with it, as the judge would write it: "7" after "8, " is the token
+        " 7". Raises `ConfigError` for a choice that has no token of its own then.
+        """
+        if messages[-1].role != "assistant":
+            return self.encode(messages), tuple(tuple(self._ids(choice)) for choice in choices)
+        head, tail = self._cut(self._rendered(messages), choices[0])
+        joint = [head + self._ids(tail + choice) for choice in choices]
+        shared = next(
+            (t for t, column in enumerate(zip(*joint, strict=False)) if len({*column}) > 1), min(map(len, joint))
+        )
+        empty = [choice for choice, ids in zip(choices, joint, strict=True) if len(ids) == shared]
+        if empty:
+            raise ConfigError(
+                f"after the begun answer {tail[-20:]!r} the choice {empty[0]!r} has no token that the others of "
+                f"{list(choices)} lack; give two or more different texts, of which none is empty."
+            )
+        return joint[0][:shared], tuple(tuple(ids[shared:]) for ids in joint)
+
+    def _rendered(self, messages: Sequence[Message]) -> str:
+        """A prompt as text. An answer that was begun follows raw: templates take white space off the ends of a turn."""
+        turns = [{"role": message.role, "content": _text(message)} for message in messages]
+        begun = turns.pop()["content"] if messages[-1].role == "assistant" else ""
+        text: str = self.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, **self.template_kwargs
+        )
+        if text.rstrip().endswith("<think>") and begun.startswith("<think>"):  # a template that begins the reasoning
+            begun = begun.removeprefix("<think>").lstrip("\n")
+        return text + begun
+
+    def _cut(self, text: str, choice: str) -> tuple[list[int], str]:
+        """The ids of most of the text, and the rest, from one of its last spaces on: the part that is read with each choice."""
+        at = max(0, text.rfind(" ", 0, -REREAD))
+        head = self._ids(text[:at])
+        whole = head + self._ids(text[at:] + choice) == self._ids(text + choice)  # or a token spans the cut
+        return (head, text[at:]) if whole else ([], text)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def reply(self, answer: Answer, prompt_tokens: int) -> Reply:
         """A sampled answer as text, its reasoning set apart."""
@@ -64,7 +97,7 @@ class Chat:
         )
 
     def _token_logprob(self, token: int, step: Step) -> TokenLogprob:
-        top = {self.tokenizer.decode([i]): logprob for i, logprob in step.top}
+        top = {self.tokenizer.decode([i]): logprob for i, logprob in reversed(step.top)}  # of equal texts the likelier
         return TokenLogprob(self.tokenizer.decode([token]), step.logprob, top)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from grmrewards.errors import ConfigError, FatalJudgeError, ParseError
+from grmrewards.judges import images
 from grmrewards.judges.faults import Again
 from grmrewards.types import Message, Part, Reply, TokenLogprob
 
@@ -46,12 +47,11 @@ def encodable(text: str) -> str:
 def _block(part: Part) -> dict[str, Any]:
     if part.kind == "text":
         return {"type": "text", "text": encodable(part.text)}
-    url = part.data.get("url") if isinstance(part.data, dict) else part.data
-    if part.kind in ("image", "image_url") and isinstance(url, str):
-        return {"type": "image_url", "image_url": {"url": url}}
+    if part.kind in ("image", "image_url"):
+        return {"type": "image_url", "image_url": {"url": images.url(part.data)}}
     raise ConfigError(
         f"a part of kind {part.kind!r} with data of type {type(part.data).__name__} cannot be sent to an endpoint; "
-        "allowed are text, and images given as a URL or data URL."
+        "allowed are text and images."
     )
 
 

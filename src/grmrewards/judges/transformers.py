@@ -49,6 +49,7 @@ class TransformersJudge:
     """
 
     local = True
+    exact_choices = True
     _loading: Future[loading.Loaded] | None
     _gate: threading.Lock  # held for moments
     _lock: threading.Lock  # held for batches
@@ -123,10 +124,10 @@ class TransformersJudge:
             return replies
 
     async def choice_logprobs(self, messages: Sequence[Message], choices: Sequence[str]) -> list[tuple[float, ...]]:
-        """For each choice, the log-probability of each of its tokens, teacher-forced, over the whole vocabulary."""
+        """For each choice, as the next words, the log-probability of each of its tokens over the whole vocabulary."""
         async with self:
             chat, network = await self._loaded()
-            ids, labels = chat.encode(messages), tuple(chat.label(choice) for choice in choices)
+            ids, labels = chat.choices(messages, choices)
             if len(ids) + max(map(len, labels)) > network.window:
                 raise ContextOverflow(f"a prompt of {len(ids)} tokens, where the judge's window holds {network.window}")
             (logprobs,) = await self._submit_all("choices", [Choice(ids, labels)])

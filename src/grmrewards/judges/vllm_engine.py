@@ -187,8 +187,12 @@ def _read(row: Choice, found: Mapping[tuple[int, ...], Any]) -> Logprobs:
 
 
 def _read_forced(row: Choice, found: Mapping[tuple[int, ...], Any]) -> Logprobs:
-    at = {label: output.prompt_logprobs[len(row.ids) :] for label, output in found.items()}
-    return [tuple(_logprob(at[label][t], token) for t, token in enumerate(label)) for label in row.labels]
+    """A token that several labels share has one log-probability, though each computed its own in another batch."""
+    at: dict[tuple[int, ...], float] = {}
+    for label, output in found.items():
+        for t, logprobs in enumerate(output.prompt_logprobs[len(row.ids) :][: len(label)]):
+            at.setdefault(label[: t + 1], _logprob(logprobs, label[t]))
+    return [tuple(at[label[: t + 1]] for t in range(len(label))) for label in row.labels]
 
 
 def _logprob(at: Mapping[int, Any], token: int) -> float:
