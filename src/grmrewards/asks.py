@@ -57,7 +57,9 @@ class Asks:
 
     def _criteria(self, group: Group, row: int) -> str:
         """What else shall count: for all prompts, and for this one."""
-        own = group.columns[self.criteria_column][row] if self.criteria_column else None
+        if self.criteria_column is None:
+            return texts.clean(self.criteria or "")
+        own = group.columns[self.criteria_column][row]
         listed = "\n".join(map(str, own)) if isinstance(own, (list, tuple)) else str(own or "")
         return texts.clean("\n".join(part.strip() for part in (self.criteria or "", listed) if part.strip()))
 

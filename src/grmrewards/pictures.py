@@ -24,6 +24,8 @@ def images(prompt: Sequence[Message], given: Any = None) -> tuple[Part, ...]:
     >>> images([Message("user", (Part("image", data="cat.png"), Part("text", "What is it?")))])
     (Part(kind='image', text=''),)
     """
+    if given is None and all(isinstance(message.content, str) for message in prompt):
+        return ()
     return tuple(part for message in with_images(prompt, given) for part in _images(message))
 
 

@@ -26,7 +26,7 @@ from grmrewards.judges.rows import Answer, Choice, Logprobs, More, Row, no_more
 from grmrewards.judges.sharing import Shared, runner
 
 NO_WINDOW = 1 << 20  # tokens, for models that state none
-_DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
+DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
 
 
 class Network:
@@ -133,7 +133,7 @@ def _load_model(source: Mapping[str, Any]) -> Any:
         torch.cuda.set_device(device)  # quantised weights are put on the thread's current one
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForCausalLM.from_pretrained(
-            source["model"], **{_DTYPE: source["dtype"] or "auto"}, **hub, **source["model_kwargs"]
+            source["model"], **{DTYPE: source["dtype"] or "auto"}, **hub, **source["model_kwargs"]
         )
     if source["dtype"] in (None, "auto") and computes_in_half(model, device):
         model = model.half()

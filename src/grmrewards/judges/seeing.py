@@ -12,20 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-import transformers
-from packaging.version import Version
 from transformers import AutoModelForImageTextToText
 
 from grmrewards.judges import loading, patches
 from grmrewards.judges.choosing import Contexts
 from grmrewards.judges.memory import Memory
-from grmrewards.judges.network import Network, computes_in_half, own_device
+from grmrewards.judges.network import DTYPE, Network, computes_in_half, own_device
 from grmrewards.judges.passes import takes
 from grmrewards.judges.plain import Plain
 from grmrewards.judges.rows import Answer, Choice, Logprobs, More, Row, no_more
 from grmrewards.judges.sight import Prompt
-
-_DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
 
 
 class SeeingNetwork(Network):
@@ -143,7 +139,7 @@ def _load_model(source: Mapping[str, Any]) -> Any:
         torch.cuda.set_device(device)  # quantised weights are put on the thread's current one
     with torch.random.fork_rng(devices=[]), loading.code_refused(source):
         model = AutoModelForImageTextToText.from_pretrained(
-            source["model"], **{_DTYPE: source["dtype"] or "auto"}, **hub, **source["model_kwargs"]
+            source["model"], **{DTYPE: source["dtype"] or "auto"}, **hub, **source["model_kwargs"]
         )
     if source["dtype"] in (None, "auto") and computes_in_half(model, device):
         model = model.half()
