@@ -16,7 +16,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks test-bench bench notebooks clean
+.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks test-bench bench sharper notebooks clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -33,6 +33,10 @@ faults: $(VENV)/.dev
 # The tables and plots of docs/speed.md: each path of the local judge beside the naive way and its bound. About half an hour.
 bench: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/speed.py --write docs/speed.md $(ARGS)
+
+# The tables of docs/sharper.md: every way to a score, on nine judges. About half an hour, and as long again to train the judges.
+sharper: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/sharper.py --write docs/sharper.md $(ARGS)
 
 # Run the notebooks on the small models of the package and store what they show. About three minutes.
 notebooks: $(VENV)/.dev

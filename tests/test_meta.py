@@ -11,7 +11,7 @@ import tiny
 
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
 
-from grmrewards import ConfigError, ContextOverflow, FatalJudgeError, IRPMReward, Message, ScriptedJudge  # noqa: E402
+from grmrewards import ConfigError, FatalJudgeError, IRPMReward, Message, ScriptedJudge  # noqa: E402
 from grmrewards.ballots import Ballot  # noqa: E402
 from grmrewards.meta import MetaRewardModel  # noqa: E402
 from grmrewards.types import Part, Reply  # noqa: E402
@@ -231,9 +231,12 @@ def test_a_model_without_finite_numbers_ends_the_run(tokenizer, value):
     "limits", [{"window": 64}, {"window": 2048, "max_length": 64}], ids=["the_window", "max_length"]
 )
 def test_a_vote_that_is_too_long_is_not_rated_by_half(tokenizer, limits):
-    rate = MetaRewardModel(classifier(tokenizer, window=limits.pop("window")), tokenizer, **limits)
-    with pytest.raises(ContextOverflow, match="where 64 are allowed"):
-        rate([ballot("x" * 300)])
+    rate = MetaRewardModel(
+        classifier(tokenizer, window=limits["window"]), tokenizer, max_length=limits.get("max_length")
+    )
+    (short,) = rate([ballot("Good.")])
+    assert rate([ballot("x" * 300), ballot("Good."), ballot("y" * 300)]) == [None, pytest.approx(short), None]
+    assert rate([ballot("x" * 300)]) == [None]
 
 
 def test_memory_that_runs_out_says_what_to_lower(tokenizer, monkeypatch):

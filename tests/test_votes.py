@@ -277,10 +277,25 @@ def test_likelihood_without_logprobs_is_lost_votes_with_the_reason():
         call(family("irpm", Silent(), votes=2, vote_weights=likelihood, max_failures=0.0), ["6 +-1"])
 
 
+@pytest.mark.parametrize("option", ["vote_filter", "vote_weights"])
+def test_a_vote_that_cannot_be_rated_is_lost_alone(option):
+    def rate(ballots):
+        return [None if ballot.scores[0] > 6 else 1.0 for ballot in ballots]
+
+    judge = Noisy()
+    scores, metrics = call(family("irpm", judge, votes=8, **{option: rate}), ["6 +-2", "2 +-0"])
+    seeds = next(seeds for prompt, seeds in judge.seeds.items() if "6 +-2" in prompt)
+    votes = [judge.score("6 +-2", seed, 1.0) for seed in seeds]
+    kept = [vote for vote in votes if vote <= 6]
+    kept = kept[:4] if option == "vote_filter" else kept
+    assert scores == [pytest.approx(statistics.fmean(kept)), 2]
+    assert metrics["parse_failures"] == sum(vote > 6 for vote in votes) / 16
+
+
 def test_of_equal_ratings_the_earlier_votes_are_kept():
     ballots = [Ballot((), ("a",), (), Reply(str(i)), (float(i),)) for i in range(4)]
     assert [b.reply.text for b in best(ballots, [1, 2, 1, 2], 3)] == ["0", "1", "3"]
-    assert rated(lambda given: [b.scores[0] for b in given], ballots) == [0, 1, 2, 3]
+    assert rated(lambda given: [b.scores[0] for b in given], ballots) == (ballots, [0, 1, 2, 3])
 
 
 # Two judges

@@ -32,7 +32,7 @@ class Sample:
 
 
 def judge_batches(
-    rng: random.Random, tokenizer: PreTrainedTokenizerFast, progress: Callable[[], float]
+    rng: random.Random, tokenizer: PreTrainedTokenizerFast, progress: Callable[[], float], score_noise: float = 0
 ) -> Iterator[list[Sample]]:
     """Batches without end: short answers first, more lists and pairs later, large groups last."""
     hints = Hints(tokenizer)
@@ -43,7 +43,7 @@ def judge_batches(
         kinds = rng.choices(KINDS, mix, k=512)
         groups = [rng.randint(1, 4 if progress() < 0.3 else 8) for _ in kinds]
         drawn = [
-            make_example(rng, kind, group=group, longest=longest, tidy=tidy)
+            make_example(rng, kind, group=group, longest=longest, tidy=tidy, score_noise=score_noise)
             for kind, group in zip(kinds, groups, strict=True)
         ]
         prompts = encode_prompts(tokenizer, [example.prompt for example in drawn])

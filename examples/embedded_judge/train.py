@@ -2,11 +2,14 @@
 
     python examples/embedded_judge/train.py --steps 3600 --out embedded              # embedded/judge
     python examples/embedded_judge/train.py --only-policy --policy-steps 900 --out embedded     # embedded/policy
+    python examples/embedded_judge/train.py --start embedded/judge --score-noise 1.5 --steps 400 --out doubtful
 
 The judge is a Qwen3 of half a million parameters that learns all five default templates at once, with hints at inner
 layers (`hints.py`). The policy is a smaller one, taught the answers of `training_data.noisy_answer`, faults and all.
-Give --seconds instead of --steps to bound the time. To put a retrained judge into the package, copy its folder to
-src/grmrewards/judges/embedded/judge, once `evaluate.py` has given its figures and `card.py` has written its card.
+Give --seconds instead of --steps to bound the time. --start trains a judge on, without the easy examples of the
+beginning and with a third of the step size; with --score-noise its critiques stay and its scores come to doubt. To put
+a retrained judge into the package, copy its folder to src/grmrewards/judges/embedded/judge, once `evaluate.py` has
+given its figures and `card.py` has written its card.
 
 The shipped judge: seed 0, 3600 steps, 515 s of processor time on a core shared with other work. On held-out questions
 98 % of the pointwise scores are exact, 94 % of those in groups of 8, 99.5 % of the pairs. Seeds 1 and 2 do worse,
@@ -38,6 +41,8 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from grmrewards.judges.embedded.domain import CATEGORY_OF
 
+GENTLE = 1 / 3  # of the usual step size, for a judge that is trained on
+
 
 @dataclass
 class Clock:
@@ -65,7 +70,8 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(1)
     if not args.only_policy:
-        train_judge(args.seed, Clock(args.seconds, args.steps), args.out / "judge", args.hint_weight)
+        clock, folder = Clock(args.seconds, args.steps), args.out / "judge"
+        train_judge(args.seed, clock, folder, args.hint_weight, start=args.start, score_noise=args.score_noise)
     if args.policy or args.only_policy:
         train_policy(args.seed, Clock(args.policy_seconds, args.policy_steps), args.out / "policy")
 
@@ -82,18 +88,28 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--policy-seconds", type=float, default=90)
     parser.add_argument("--policy-steps", type=int, default=0)
     parser.add_argument("--hint-weight", type=float, default=0.3, help="weight of the hints; 0 leaves them out")
+    parser.add_argument("--start", type=Path, help="folder of a judge to train on, instead of one from nothing")
+    parser.add_argument("--score-noise", type=float, default=0, help="standard deviation of what is added to scores")
     return parser.parse_args()
 
 
-def train_judge(seed: int, clock: Clock, folder: Path, hint_weight: float) -> None:
+def train_judge(
+    seed: int, clock: Clock, folder: Path, hint_weight: float, *, start: Path | None = None, score_noise: float = 0
+) -> None:
     """Train a judge and write its folder with a first card; `evaluate.py` adds the figures."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer, layers=4)
-    batches = judge_batches(random.Random(100 + seed), tokenizer, lambda: clock.share)
-    examples = fit(model, batches, clock, hint_weight, word_ids(tokenizer))
+    if start:  # it knows the words and the easy examples
+        model = load_model(start, tokenizer)
+        batches = judge_batches(random.Random(300 + seed), tokenizer, lambda: 1.0, score_noise)
+        examples = fit(model, batches, clock, hint_weight, peak=GENTLE)
+    else:
+        model = build_model(tokenizer, layers=4)
+        batches = judge_batches(random.Random(100 + seed), tokenizer, lambda: clock.share, score_noise)
+        examples = fit(model, batches, clock, hint_weight, word_ids(tokenizer))
     save_model(model, tokenizer, folder)
-    card = {
+    card: dict[str, Any] = {"score_noise": score_noise} if score_noise else {}
+    card |= {
         "seed": seed,
         "steps": clock.done,
         "examples": examples,
@@ -111,6 +127,15 @@ def train_policy(seed: int, clock: Clock, folder: Path) -> None:
     model = build_model(tokenizer, layers=3)
     fit(model, policy_batches(random.Random(200 + seed), tokenizer), clock)
     save_model(model, tokenizer, folder)
+
+
+def load_model(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    """A trained judge. Its templates must be those of today: their texts are its tokens."""
+    model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    known = json.loads((folder / "card.json").read_text(encoding="utf-8"))["templates"]
+    if model.config.vocab_size != len(tokenizer) or any(known[kind] != template(kind).digest for kind in KINDS):
+        raise SystemExit(f"{folder} was trained on other templates; train a new judge, without --start.")
+    return model
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> Qwen3ForCausalLM:
@@ -140,8 +165,9 @@ def fit(
     clock: Clock,
     hint_weight: float = 0,
     blur: Sequence[int] = (),
+    peak: float = 1.0,
 ) -> int:
-    """Muon for the matrices, AdamW for the rest, until the clock is up. Returns the number of examples."""
+    """Muon for the matrices, AdamW for the rest, until the clock is up; `peak` scales both. Returns the examples."""
     named = [(name, p, p.ndim == 2 and "embed" not in name) for name, p in model.named_parameters()]
     muon = BatchedMuon([p for _, p, matrix in named if matrix], lr=0.03)
     adam = torch.optim.AdamW([p for _, p, matrix in named if not matrix], lr=3e-3, betas=(0.9, 0.98), weight_decay=0.0)
@@ -150,7 +176,7 @@ def fit(
     for batch in batches:
         if clock.share >= 1:
             break
-        schedule = min(1.0, (clock.done + 1) / 50) * min(1.0, max(0.02, (1 - clock.share) / 0.45))
+        schedule = peak * min(1.0, (clock.done + 1) / 50) * min(1.0, max(0.02, (1 - clock.share) / 0.45))
         muon.lr, adam.param_groups[0]["lr"] = 0.03 * schedule, 3e-3 * schedule
         loss = batch_loss(model, batch, hint_weight, blur, max(0.0, 0.4 * (1 - clock.share / 0.8)))
         model.zero_grad(set_to_none=True)

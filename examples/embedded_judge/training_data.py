@@ -156,9 +156,15 @@ def critique(question: Question, response: str) -> str:
     return text
 
 
-def target_text(kind: str, question: Question, responses: Sequence[str]) -> str:
-    """What the judge shall answer to a prompt of this kind."""
-    scores = [judge_score(question, response) for response in responses]
+def doubtful_scores(rng: random.Random, question: Question, responses: Sequence[str], noise: float) -> list[int]:
+    """The exact scores with normal noise of that standard deviation, made whole and kept within 1..10."""
+    drawn = [judge_score(question, response) + rng.gauss(0, noise) for response in responses]
+    return [min(10, max(1, round(score))) for score in drawn]
+
+
+def target_text(kind: str, question: Question, responses: Sequence[str], scores: Sequence[int] = ()) -> str:
+    """What the judge shall answer to a prompt of this kind: with the exact scores unless others are given."""
+    scores = scores or [judge_score(question, response) for response in responses]
     if kind == "ipgrm_principles":
         return principles_text(question)
     if kind == "gram":
@@ -221,11 +227,12 @@ def make_example(
     longest: int = LONGEST,
     tidy: bool = False,
     blocks: Sequence[str] | None = None,
+    score_noise: float = 0,
 ) -> Example:
     """Draw a question, answers to it, and the prompt and target of one kind.
 
     `group` is the number of answers in a listwise prompt (0: 1 to 8 at random), `blocks` names the optional blocks to
-    fill in (None: each at random). Pairs never tie.
+    fill in (None: each at random). Pairs never tie. `score_noise`: the critique as ever, a score that is off by so much.
     """
     question = _draw_question(rng, split)
     count = {"ipgrm_principles": 0, "listwise": group or rng.randint(1, LARGEST_GROUP), "gram": 2}.get(kind, 1)
@@ -234,4 +241,7 @@ def make_example(
         responses = tuple(noisy_answer(rng, question, longest, tidy) for _ in range(2))
     values = draw_blocks(rng, question, lambda name: rng.random() < BLOCK_SHARE if blocks is None else name in blocks)
     prompt = prompt_text(kind, question, responses, blocks=values)
-    return Example(kind, prompt, target_text(kind, question, responses), question, responses)
+    scores = doubtful_scores(rng, question, responses, score_noise) if score_noise else []
+    if kind == "gram" and scores and scores[0] == scores[1]:
+        scores[rng.randrange(2)] += 1  # a tie goes either way
+    return Example(kind, prompt, target_text(kind, question, responses, scores), question, responses)

@@ -1,9 +1,9 @@
 """Usable votes with all that may rate them, and the rating by likelihood (ReasonGRM). Pure functions.
 
 A `Rate` is any function that takes the ballots on one response (listwise: on one group) and returns a number for each,
-higher being better: a meta reward model (SPCT section 5.5), a rule of one's own, `likelihood`. It filters votes
-(`vote_filter=`) or weighs them (`vote_weights=`). One that reads `Ballot.reply.logprobs` says so by an attribute
-`needs_logprobs = True`, since judges give them only when asked.
+higher being better, or None where it cannot tell: a meta reward model (SPCT section 5.5), a rule of one's own, `likelihood`.
+It filters votes (`vote_filter=`) or weighs them (`vote_weights=`). One that reads `Ballot.reply.logprobs` says so by an
+attribute `needs_logprobs = True`, since judges give them only when asked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grmrewards.distribution import score_tokens
-from grmrewards.errors import ConfigError
+from grmrewards.errors import ConfigError, ParseError
 from grmrewards.types import Message, Reply
 
 Rate = Callable[[Sequence["Ballot"]], Any]  # a sequence of numbers, or of what `float` takes
@@ -36,12 +36,12 @@ class Ballot:
     variances: tuple[float, ...] = ()  # of each score given the critique, where its distribution was looked at
 
 
-def likelihood(ballots: Sequence[Ballot]) -> list[float]:
+def likelihood(ballots: Sequence[Ballot]) -> list[float | None]:
     """R* = exp(mean log p of the critique's tokens) * exp(mean log p of the scores' tokens given it) (ReasonGRM).
 
     Both are geometric means, so that a long critique is not rated down for its length (methods 6). The critique is all
-    that stands before the first score, reasoning included. In (0, 1]. Raises `ParseError` where the judge gave no
-    log-probabilities: `OpenAIJudge` needs a server that gives them.
+    that stands before the first score, reasoning included. In (0, 1]; None where the judge gave no log-probabilities for
+    what it wrote: `OpenAIJudge` needs a server that gives them.
     """
     return [_likelihood(ballot) for ballot in ballots]
 
@@ -49,8 +49,11 @@ def likelihood(ballots: Sequence[Ballot]) -> list[float]:
 likelihood.needs_logprobs = True  # type: ignore[attr-defined]  # asked for with the votes
 
 
-def _likelihood(ballot: Ballot) -> float:
-    tokens = [score_tokens(ballot.reply, span) for span in ballot.spans]
+def _likelihood(ballot: Ballot) -> float | None:
+    try:
+        tokens = [score_tokens(ballot.reply, span) for span in ballot.spans]
+    except ParseError:  # this vote cannot be rated, which is said by the reward; the others can
+        return None
     logprobs = [token.logprob for token in ballot.reply.logprobs]
     before, scores = logprobs[: tokens[0].start], [logprobs[i] for place in tokens for i in place]
     return math.exp(_mean(before)) * math.exp(_mean(scores))
@@ -60,13 +63,19 @@ def _mean(logprobs: Sequence[float]) -> float:
     return statistics.fmean(logprobs) if logprobs else 0.0  # a score without a critique
 
 
-def rated(rate: Rate, ballots: Sequence[Ballot]) -> list[float]:
-    """What `rate` says of the ballots. Raises `ConfigError` unless that is one finite number for each."""
-    found = [float(value) for value in rate(ballots)]
-    if len(found) != len(ballots) or not all(map(math.isfinite, found)):
+def rated(rate: Rate, ballots: Sequence[Ballot]) -> tuple[list[Ballot], list[float]]:
+    """The ballots that `rate` can rate, and what it says of each.
+
+    Raises `ConfigError` unless it gives a finite number or None for each.
+    """
+    found = [None if value is None else float(value) for value in rate(ballots)]
+    if len(found) != len(ballots) or not all(value is None or math.isfinite(value) for value in found):
         name = getattr(rate, "__name__", type(rate).__name__)
-        raise ConfigError(f"{name} rated {len(ballots)} votes as {found[:8]}; it must give a finite number for each.")
-    return found
+        raise ConfigError(
+            f"{name} rated {len(ballots)} votes as {found[:8]}; it must give a finite number for each, or None."
+        )
+    known = [(ballot, value) for ballot, value in zip(ballots, found, strict=True) if value is not None]
+    return [ballot for ballot, _ in known], [value for _, value in known]
 
 
 def best(ballots: Sequence[Ballot], ratings: Sequence[float], count: int) -> list[Ballot]:

@@ -17,7 +17,7 @@ from grmrewards.errors import ParseError
 from grmrewards.types import Reply
 
 MIN_MASS = 0.5  # of the probability that was accounted for; below it the rest decides
-CONTEXT = 50  # characters before a number by which it is found among the tokens
+CONTEXTS = (50, 10, 0)  # visible signs before a number by which it is found among the tokens
 SAME = 1e-6  # log-probabilities of one token that were computed together differ by no more
 
 _BYTES = re.compile(r"bytes:(?:\\x[0-9a-f]{2})+|<0x[0-9A-F]{2}>")  # tokens that are parts of a character
@@ -119,12 +119,15 @@ def located(reply: Reply, span: tuple[int, int]) -> tuple[range, int]:
     spelled = [visible(token.token) for token in reply.logprobs]
     owners = [i for i, signs in enumerate(spelled) for _ in signs]
     before, number, after = (visible(part) for part in _around(reply.text, span))
-    at = "".join(spelled).rfind(before[-CONTEXT:] + number + after)
-    if at < 0 or not number:
-        raise ParseError("the score is not among the tokens whose log-probabilities came with the answer")
-    first = at + len(before[-CONTEXT:])
-    tokens = range(owners[first], owners[first + len(number) - 1] + 1)
-    return tokens, first - owners.index(tokens.start)
+    signs = "".join(spelled)
+    for size in CONTEXTS:  # a control token that was sampled within is among the tokens, and not in the text
+        context = before[max(0, len(before) - size) :]
+        at = signs.rfind(context + number + after)
+        if at >= 0 and number:
+            first = at + len(context)
+            tokens = range(owners[first], owners[first + len(number) - 1] + 1)
+            return tokens, first - owners.index(tokens.start)
+    raise ParseError("the score is not among the tokens whose log-probabilities came with the answer")
 
 
 def visible(token: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from grmrewards import arguments, texts
 from grmrewards.ballots import Ballot
-from grmrewards.errors import ConfigError, ContextOverflow, FatalJudgeError
+from grmrewards.errors import ConfigError, FatalJudgeError
 from grmrewards.prompts import Template, neutralise
 from grmrewards.types import Message
 
@@ -40,7 +40,7 @@ class MetaRewardModel:
         model_kwargs: Passed to `from_pretrained`.
 
     It is loaded when it first rates, once, and runs in inference mode; the mode of a loaded one comes back. A vote that is
-    too long is not cut, since the rating would be that of another text: `ContextOverflow` leaves its response unscored.
+    too long is not cut, since the rating would be that of another text: it is rated None, which makes it a lost vote.
     Raises `ConfigError` for wrong arguments, a model without exactly one trained output, and where it is to be pickled
     though it was given as an object; `FatalJudgeError` where the model gives no finite number.
 
@@ -82,8 +82,8 @@ class MetaRewardModel:
         }
         self._start()
 
-    def __call__(self, ballots: Sequence[Ballot]) -> list[float]:
-        """The rating of each ballot. Raises `ContextOverflow` for one that is longer than the model's window."""
+    def __call__(self, ballots: Sequence[Ballot]) -> list[float | None]:
+        """The rating of each ballot; None for one that is longer than the model's window."""
         from grmrewards.judges import classifier
 
         if self._pid != os.getpid():
@@ -92,8 +92,9 @@ class MetaRewardModel:
         with self._lock:
             if self._model is None:
                 self._model = classifier.load(self._source)
-            self._check_length(rows)
-            return [*map(_probability, classifier.logits(self._model, rows, self._pad(), self.batch_size))]
+            fitting = [row for row in rows if len(row) <= self._longest()]
+            logits = iter(classifier.logits(self._model, fitting, self._pad(), self.batch_size))
+            return [_probability(next(logits)) if len(row) <= self._longest() else None for row in rows]
 
     def encode(self, ballots: Sequence[Ballot]) -> list[list[int]]:
         """The token ids of each ballot as the model reads them, for training one; the model itself is not loaded."""
@@ -117,15 +118,10 @@ class MetaRewardModel:
             asked = [Message("user", text)]
         return [*asked, Message("assistant", neutralise(ballot.reply.text, control_tokens=control_tokens))]
 
-    def _check_length(self, rows: Sequence[Sequence[int]]) -> None:
+    def _longest(self) -> float:
+        """The longest vote that it reads, in tokens."""
         window = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        limit = min((length for length in (self.max_length, window) if length), default=math.inf)
-        longest = max(map(len, rows), default=0)
-        if longest > limit:
-            raise ContextOverflow(
-                f"a vote is too long for the meta reward model: {longest} tokens, where {limit} are allowed. Shorten the "
-                "responses (max_response_chars=) or the judge's answers, or raise max_length= up to the model's window."
-            )
+        return min((length for length in (self.max_length, window) if length), default=math.inf)
 
     def _pad(self) -> int:
         """What rows are filled up with. The model looks for the last token that is another one."""

@@ -181,18 +181,26 @@ class VotedReward(Reward):
         _tell_doubt(cast)
         if self.vote_filter:
             count = self.k_meta or max(1, self.most // 2)
-            cast = ballots.best(cast, await self._rated(self.vote_filter, cast), count)
-        weights_V = await self._rated(self.vote_weights, cast) if self.vote_weights else [1.0] * len(cast)
+            cast = ballots.best(*await self._rated(self.vote_filter, cast), count)
+        weights_V = [1.0] * len(cast)
+        if self.vote_weights:
+            cast, weights_V = await self._rated(self.vote_weights, cast)
+        if not cast:
+            return [None] * len(unit.places)
         combine = scoring.AGGREGATES[self.aggregate]
         times = self.most if self.aggregate == "sum" else 1
         return [times * combine(votes_V, weights_V) for votes_V in _by_place(cast, max(unit.places) + 1) if votes_V]
 
-    async def _rated(self, rate: Rate, cast: Sequence[Ballot]) -> list[float]:
-        """What `rate` says of the ballots, on a thread of its own: a model may take its time. One call of it at once."""
+    async def _rated(self, rate: Rate, cast: Sequence[Ballot]) -> tuple[list[Ballot], list[float]]:
+        """The ballots with what `rate` says of them, on a thread of its own: a model may take its time. One at a time."""
         judging = JUDGING.get()
         shared = judging.batch.shared if judging else {}
         async with shared.setdefault("rating", asyncio.Lock()):
-            return await asyncio.to_thread(ballots.rated, rate, list(cast))
+            kept, ratings = await asyncio.to_thread(ballots.rated, rate, list(cast))
+        if (lost := len(cast) - len(kept)) and (call := CALL.get()):
+            call.failures["a vote that cannot be rated, such as one without log-probabilities"] += lost
+            call.counts.update(usable=-lost, unusable=lost)
+        return kept, ratings
 
 
 def _by_place(cast: Sequence[Ballot], size: int) -> list[list[float]]:
