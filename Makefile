@@ -66,7 +66,7 @@ test-ranks: $(VENV)/.dev
 
 # The same with the TRL 0.22.2 that Unsloth's notebooks pin.
 test-trl022: $(VENV_TRL022)/.dev
-	$(VENV_TRL022)/bin/python -m pytest -q $(TRAINING) tests/test_prefix_sharing.py tests/test_embedded_judge.py tests/test_examples.py -m "not slow"
+	$(VENV_TRL022)/bin/python -m pytest -q $(TRAINING) tests/test_prefix_sharing.py tests/test_embedded_judge.py tests/test_examples.py tests/test_meta.py tests/test_vision_judge.py -m "not slow"
 
 # TRL 1.15 as Unsloth pins it, Unsloth's own trainer, its table and its pictures, and the training runs again with Unsloth imported first.
 test-unsloth: $(VENV_UNSLOTH)/.dev

@@ -203,5 +203,9 @@ def _fixed_texts(tokenizer: Any) -> Iterator[list[str]]:
 
 def _text(message: Message) -> str:
     if not isinstance(message.content, str):
-        raise ConfigError("a TransformersJudge reads text alone; this message has other parts.")
+        kinds = ", ".join(sorted({part.kind for part in message.content if part.kind != "text"}))
+        raise ConfigError(
+            f"this judge reads text alone, and the message holds other parts: {kinds}. Use a VisionJudge, or an OpenAIJudge on "
+            "a server whose model sees."
+        )
     return message.content
