@@ -35,7 +35,7 @@ from sharper_methods import FAMILIES, VOTING
 from sharper_report import extra_table, family_table, judge_table, point_table, points
 from sharper_run import Run, measure
 
-GROUPS, FEW = 24, 4
+GROUPS, FEW = 48, 4
 Task = tuple[Path, str, int, str, int, bool]
 
 

@@ -1,9 +1,9 @@
 """The votes of one call, shared out over its groups: each next one goes where the order is least settled.
 
-All groups of a call are judged at once. Each joins the budget, brings its first votes, and waits; when all wait, the votes
-of one round are given to those responses of the whole call to which they are worth most (`undecided.gains`), and so on
-until the budget is spent or every group is settled. In rounds, so that what is asked for depends on what was judged and
-not on which answer came first. Each process shares out over its own groups.
+All groups of a call are judged at once. Each joins the budget, brings its first votes, and waits; when all wait, those too
+that had to be given principles first, the votes of one round go to those responses of the whole call to which they are
+worth most (`undecided.gains`), and so on until the budget is spent or every group is settled. In rounds, so that what is
+asked for depends on what was judged and not on which answer came first. Each process shares out over its own groups.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from grmrewards import undecided
 from grmrewards.types import CALL
@@ -51,12 +52,25 @@ class Budget:
     def __init__(self, votes_each: float, *, most: int, settled: float) -> None:
         self.votes_each, self.most, self.settled = votes_each, most, settled
         self._left = 0.0
+        self._coming: set[Any] = set()  # tasks whose group may join yet
         self._active: list[Standings] = []
         self._waiting: dict[Standings, asyncio.Future[list[int]]] = {}
 
     @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Within it, the others wait for the group of this task: until it joins, or ends without."""
+        task = asyncio.current_task()
+        self._coming.add(task)
+        try:
+            yield
+        finally:
+            self._coming.discard(task)
+            self._share_out()
+
+    @contextmanager
     def joined(self, group: Standings) -> Iterator[None]:
         """Within it, the group has a part in the budget, and the others wait for it."""
+        self._coming.discard(asyncio.current_task())
         self._active.append(group)
         self._left += self.votes_each * len(group.units)
         try:
@@ -77,7 +91,7 @@ class Budget:
         self._left -= ballots
 
     def _share_out(self) -> None:
-        if not self._active or any(group not in self._waiting or self._waiting[group].done() for group in self._active):
+        if self._coming or any(group not in self._waiting or self._waiting[group].done() for group in self._active):
             return
         chosen = [] if _late() else self._chosen()
         for at, group in enumerate(self._active):

@@ -23,7 +23,7 @@ from grmrewards.errors import ConfigError
 from grmrewards.polls import Style, Unit
 from grmrewards.reward import Reward
 from grmrewards.runner import together
-from grmrewards.types import CALL, Judge
+from grmrewards.types import CALL, Group, Judge
 
 Aggregate = Literal["mean", "sum", "median", "trimmed"]
 
@@ -92,6 +92,13 @@ class VotedReward(Reward):
     def judges(self) -> list[Judge]:
         return [self.judge, *([self.first_judge] if self.first_judge else [])]
 
+    async def _score(self, group: Group) -> Sequence[float | None]:
+        if self.least == self.most:
+            return await super()._score(group)
+        with self._budget().awaited():
+            await asyncio.sleep(0)  # until all groups that are judged at once are
+            return await super()._score(group)
+
     async def voted(self, units: Sequence[Unit], size: int) -> list[float | None]:
         """The scores of the `size` different responses of a group that `units` judge: None where too few votes are usable."""
         cast = await self._cast_first(units, size) if self.first_judge else None
@@ -132,7 +139,6 @@ class VotedReward(Reward):
         group = Standings([unit.places for unit in units], [[] for _ in range(size)], [self.least] * len(units))
         budget = self._budget()
         with budget.joined(group):
-            await asyncio.sleep(0)  # until the other groups of the call have joined, too
             budget.spent(self.least * len(units))
             cast = await together(self._more(unit, self.least, start=0, judge=self.judge) for unit in units)
             group.votes_GV = _by_place([ballot for own in cast for ballot in own], size)
@@ -187,8 +193,7 @@ class VotedReward(Reward):
             cast, weights_V = await self._rated(self.vote_weights, cast)
         if not cast:
             return [None] * len(unit.places)
-        combine = scoring.AGGREGATES[self.aggregate]
-        times = self.most if self.aggregate == "sum" else 1
+        combine, times = scoring.AGGREGATES[self.aggregate], self.most if self.aggregate == "sum" else 1
         return [times * combine(votes_V, weights_V) for votes_V in _by_place(cast, max(unit.places) + 1) if votes_V]
 
     async def _rated(self, rate: Rate, cast: Sequence[Ballot]) -> tuple[list[Ballot], list[float]]:
