@@ -33,6 +33,9 @@ class Asked:
     read: int = 0  # tokens of prompts, once for each answer, as an endpoint would bill them
 
 
+MOST_TOKENS = 640  # eight long answers in one list need more than the 320 of the demo
+
+
 class Pool:
     """The judge in a folder, through a memory. An async context manager as a local judge is."""
 
@@ -42,7 +45,7 @@ class Pool:
     def __init__(self, folder: Path, memory: Path) -> None:
         weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
         self.path = memory.with_name(f"{memory.name}-{weights}.pickle")
-        self.inner = TransformersJudge(str(folder), device="cpu", dtype=torch.float32, max_new_tokens=320)
+        self.inner = TransformersJudge(str(folder), device="cpu", dtype=torch.float32, max_new_tokens=MOST_TOKENS)
         self.model = self.inner.model
         self.asked = Asked()
         self._known: dict[Any, Any] = pickle.loads(self.path.read_bytes()) if self.path.exists() else {}

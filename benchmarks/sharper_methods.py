@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sharper_cases import SIZE
 from sharper_measure import Pool
 
 from grmrewards import GRAMReward, IPGRMReward, IRPMReward, ListwiseReward, distribution
@@ -98,7 +99,8 @@ def _comparisons(make: Any, judge: Pool, cheap: Pool | None) -> Methods:
     return found
 
 
-RAW: dict[str, Any] = {"scale": "raw", "on_failure": "none", "max_failures": 1.0}
+# Two neighbouring groups may have the same question, so their size is told.
+RAW: dict[str, Any] = {"scale": "raw", "on_failure": "none", "max_failures": 1.0, "group_size": SIZE}
 
 
 # Without a critique: the judge's answer is begun for it, up to where the number stands

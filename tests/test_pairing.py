@@ -145,3 +145,60 @@ def test_a_transitive_judge_has_no_circles_in_a_group_of_64():
     started = time.perf_counter()
     assert pairing.cycles(preferences, 64) == (0, math.comb(64, 3))
     assert time.perf_counter() - started < 1.0
+
+
+# Win rates
+
+
+@pytest.mark.parametrize(
+    ("preferences", "size", "want"),
+    [
+        ({(0, 1): 0.9, (0, 2): 0.7, (1, 2): 0.5}, 3, [0.8, 0.3, 0.4]),
+        ({(0, 1): 0.9}, 3, [0.9, 0.1, None]),
+        ({}, 2, [None, None]),
+        ({(0, 1): 0.5, (1, 2): 0.5}, 3, [0.5, 0.5, 0.5]),
+    ],
+    ids=["all met", "one never met", "no game", "ties go round"],
+)
+def test_win_rates(preferences, size, want):
+    assert pairing.win_rates(preferences, size) == want
+
+
+@steady
+@given(st.lists(st.floats(0, 1), min_size=6, max_size=6))
+def test_win_rates_of_all_pairs_share_out_half_a_win_each(probabilities):
+    met = dict(zip(itertools.combinations(range(4), 2), probabilities, strict=True))
+    rates = pairing.win_rates(met, 4)
+    assert all(0 <= rate <= 1 for rate in rates)
+    assert sum(rates) == pytest.approx(2)
+
+
+@steady
+@given(st.lists(st.floats(-2, 2), min_size=3, max_size=9), st.integers(2, 4), st.integers(0, 99))
+def test_games_that_were_not_played_are_told_from_those_that_were(strengths, opponents, seed):
+    """A judge whose log-odds add up is known from any games that connect all members, up to the pull towards 0."""
+
+    def beats(i, j):
+        return 1 / (1 + math.exp(strengths[j] - strengths[i]))
+
+    size = len(strengths)
+    everybody = pairing.win_rates({(i, j): beats(i, j) for i, j in pairing.pairs(size, None, seed)}, size)
+    some = pairing.win_rates({(i, j): beats(i, j) for i, j in pairing.pairs(size, opponents, seed)}, size)
+    assert some == pytest.approx(everybody, abs=0.06)
+
+
+def test_weak_opponents_are_no_merit():
+    """1 beats only the last, 2 loses only to the best: by the games they played 1 would be above 2."""
+    games = {(0, 2): 0.9, (1, 3): 0.8, (2, 3): 0.95, (0, 1): 0.97}
+    best, third, second, last = pairing.win_rates(games, 4)
+    assert best > second > third > last
+
+
+@steady
+@given(
+    st.dictionaries(st.tuples(st.integers(0, 4), st.integers(5, 9)), st.sampled_from([0.0, 0.2, 0.5, 1.0]), min_size=1)
+)
+def test_win_rates_are_probabilities_whatever_was_played(games):
+    rates = pairing.win_rates(games, 10)
+    assert [rate is not None for rate in rates] == [any(i in pair for pair in games) for i in range(10)]
+    assert all(0 <= rate <= 1 for rate in rates if rate is not None)

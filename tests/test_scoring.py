@@ -65,20 +65,7 @@ def test_votes_that_agree_are_the_score_whatever_their_weights(vote, weights):
         assert aggregate([vote] * len(weights), weights) == pytest.approx(vote, abs=1e-11)
 
 
-# Win rates
-
-
-def test_win_rate_is_the_mean_over_known_pairs():
-    assert scoring.win_rates({(0, 1): 1.0, (0, 2): 0.5}, 4) == [0.75, 0.0, 0.5, None]
-
-
-@steady
-@given(st.lists(st.floats(0, 1), min_size=6, max_size=6))
-def test_win_rates_of_all_pairs_share_out_half_a_win_each(probabilities):
-    pairs = dict(zip(itertools.combinations(range(4), 2), probabilities, strict=True))
-    rates = scoring.win_rates(pairs, 4)
-    assert all(0 <= rate <= 1 for rate in rates)
-    assert sum(rates) == pytest.approx(2)
+# Preferences
 
 
 @steady

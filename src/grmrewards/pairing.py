@@ -6,9 +6,10 @@ that meets them all, it costs less and knows less.
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from grmrewards.errors import ConfigError
@@ -16,6 +17,8 @@ from grmrewards.errors import ConfigError
 Opponents = int | Literal["anchor"] | None
 Pair = tuple[int, int]
 Game = tuple[float, float]  # the mean scores of the two
+SWEEPS = 200  # over all members: strengths are sure to six digits long before
+SHRINK = 0.001  # towards 0, in games won and lost: who wins them all would be without bound
 DIGITS = 9  # of scores; votes with equal sums may have means that differ in the last of 16
 
 
@@ -56,6 +59,60 @@ def pairs(size: int, opponents: Opponents, seed: int) -> list[Pair]:
 def anchor(size: int, seed: int) -> int:
     """The member that all others are compared with."""
     return random.Random(seed).randrange(size)
+
+
+def win_rates(preferences: Mapping[Pair, float], size: int) -> list[float | None]:
+    """The mean probability of each member to beat the others (Generative RLHF-V, grouped comparison).
+
+    `preferences[i, j]` is P(i beats j), once for a pair. Where all have met, it is that mean. Where some have not, a mean
+    over those that they met would reward weak opponents: strengths are fitted to the games that were played (Bradley and
+    Terry, as GRAM's log-odds are), and give the probabilities of those that were not. None for one without any game.
+
+    >>> win_rates({(0, 1): 0.9, (0, 2): 0.7, (1, 2): 0.5}, 3)
+    [0.8, 0.3, 0.4]
+    """
+    met: list[dict[int, float]] = [{} for _ in range(size)]
+    for (i, j), p in preferences.items():
+        met[i][j], met[j][i] = p, 1 - p
+    known = [i for i in range(size) if met[i]]
+    if any(len(met[i]) < len(known) - 1 for i in known):
+        strengths = _strengths([met[i] for i in range(size)])
+        for i in known:
+            met[i] |= {j: _beats(strengths[i], strengths[j]) for j in known if j != i and j not in met[i]}
+    return [round(statistics.fmean(met[i].values()), DIGITS) if met[i] else None for i in range(size)]
+
+
+def against_anchor(preferences: Mapping[Pair, float], middle: int, size: int) -> list[float | None]:
+    """The probability of each member to beat the anchor, which has 0.5 where any of its games is known.
+
+    >>> against_anchor({(0, 1): 0.9, (1, 2): 0.5}, 1, 3)
+    [0.9, 0.5, 0.5]
+    """
+    beats = {(i, j): p for pair, p in preferences.items() for (i, j), p in ((pair, p), (pair[::-1], 1 - p))}
+    found = [beats.get((i, middle)) for i in range(size)]
+    found[middle] = 0.5 if preferences else None
+    return found
+
+
+def _strengths(met: Sequence[Mapping[int, float]]) -> list[float]:
+    """The log-odds of each member that make its games likeliest, by Newton's steps in one of them after the other."""
+    found = [0.0] * len(met)
+    for _ in range(SWEEPS):
+        moved = 0.0
+        for i, games in enumerate(met):
+            chances = {j: _beats(found[i], found[j]) for j in games}
+            slope = math.fsum(games[j] - p for j, p in chances.items()) - SHRINK * found[i]
+            step = slope / (math.fsum(p * (1 - p) for p in chances.values()) + SHRINK)
+            step = min(1.0, max(-1.0, step))
+            found[i] += step
+            moved = max(moved, abs(step))
+        if moved < 1e-6:
+            break
+    return found
+
+
+def _beats(a: float, b: float) -> float:
+    return 1 / (1 + math.exp(b - a))
 
 
 def mean_scores(games: Mapping[Pair, Game], size: int) -> list[float | None]:

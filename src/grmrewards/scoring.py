@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from grmrewards.errors import ConfigError
@@ -70,21 +70,6 @@ def preference(logits: Sequence[tuple[float, float]]) -> float:
     0.5
     """
     return statistics.fmean(_sigmoid(first - second) for first, second in logits)
-
-
-def win_rates(preferences: Mapping[tuple[int, int], float], group_size: int) -> list[float | None]:
-    """The mean probability of beating the others, per response (Generative RLHF-V, grouped comparison).
-
-    `preferences[i, j]` is P(i beats j) for some unordered pairs; None where no pair of a response is known.
-
-    >>> win_rates({(0, 1): 0.9, (0, 2): 0.7, (1, 2): 0.5}, 3)
-    [0.8, 0.3, 0.4]
-    """
-    wins_G: list[list[float]] = [[] for _ in range(group_size)]
-    for (i, j), p in preferences.items():
-        wins_G[i].append(p)
-        wins_G[j].append(1 - p)
-    return [round(statistics.fmean(wins), 12) if wins else None for wins in wins_G]
 
 
 def check_scale(scale: object) -> Scale:

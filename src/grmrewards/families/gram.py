@@ -104,10 +104,9 @@ class GRAMReward(Reward):
         known = await self._known(group, pairs)
         if len(pairs) == size * (size - 1) // 2:
             self._count_cycles(group, known)
-        rates = scoring.win_rates(known, size)
-        if self.opponents == "anchor" and rates[middle := pairing.anchor(size, seed)] is not None:
-            rates[middle] = 0.5  # by definition, where any of its games is known
-        return rates
+        if self.opponents == "anchor":
+            return pairing.against_anchor(known, pairing.anchor(size, seed), size)
+        return pairing.win_rates(known, size)
 
     async def _known(self, group: Group, pairs: Sequence[pairing.Pair]) -> dict[pairing.Pair, float]:
         """P(i is better than j) for those of `pairs` where it could be had, each pair as (i, j) or (j, i)."""
