@@ -1,6 +1,7 @@
 """Auxiliary rewards beside a judge's: what they may decide, and that they never turn over what was to be kept."""
 
 import asyncio
+import faulthandler
 import importlib
 import itertools
 import json
@@ -356,6 +357,7 @@ def on_one_rank(rank, meeting_point):
     except Exception as error:
         found["broken on one"] = f"{type(error).__name__}: {error}"
     torch.distributed.barrier()
+    faulthandler.dump_traceback_later(30, exit=True)  # it may wait for ever for a thread that waits for the interpreter
     torch.distributed.destroy_process_group()
     return found
 

@@ -7,6 +7,7 @@
 
 import asyncio
 import datetime
+import faulthandler
 import json
 import random
 import re
@@ -240,6 +241,7 @@ def main(scenario, number, world, file, repeats):
     found = {name: globals()[name](int(world), int(repeats)) for name in scenario.split(",")}
     print(json.dumps(found), flush=True)
     torch.distributed.barrier()
+    faulthandler.dump_traceback_later(30, exit=True)  # it may wait for ever for a thread that waits for the interpreter
     torch.distributed.destroy_process_group()
 
 

@@ -6,6 +6,7 @@ A job is a key of `JOBS`. `test_training_on_ranks.py` starts it, and puts the sl
 """
 
 import dataclasses
+import faulthandler
 import importlib
 import json
 import os
@@ -120,6 +121,7 @@ def main(folder, *jobs):
     results = {job: train(job, Path(folder)) for job in jobs}
     (Path(folder) / f"rank{os.environ['RANK']}.json").write_text(json.dumps(results))
     torch.distributed.barrier()  # the launcher ends all ranks as soon as one is gone that did not leave in order
+    faulthandler.dump_traceback_later(30, exit=True)  # it may wait for ever for a thread that waits for the interpreter
     torch.distributed.destroy_process_group()
 
 

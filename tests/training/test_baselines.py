@@ -3,6 +3,7 @@
 Run as a script it is one rank of several, which `test_ranks_share_the_answers_and_the_failures` starts.
 """
 
+import faulthandler
 import json
 import os
 import pickle
@@ -351,6 +352,7 @@ def on_a_rank(folder):
         found["failed"] = [type(error).__name__, str(error)]
     (Path(folder) / f"rank{rank}.json").write_text(json.dumps(found))
     torch.distributed.barrier()
+    faulthandler.dump_traceback_later(30, exit=True)  # it may wait for ever for a thread that waits for the interpreter
     torch.distributed.destroy_process_group()
 
 
