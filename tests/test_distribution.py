@@ -13,7 +13,7 @@ from grmrewards.errors import ParseError
 from grmrewards.types import TokenLogprob
 from scored_model import CLOSING, ScoreModel
 
-steady = settings(deadline=None, derandomize=True)
+steady = settings(deadline=None, derandomize=True, max_examples=40)
 WHOLE, DECIMALS = strings(0, 10, decimals=0), strings(1, 10, decimals=1)
 
 
@@ -78,7 +78,7 @@ PIECES += ["**", "</think>", "<score>", "<score >", "</score>", "[", ")", "9", "
 PATTERNS = ["{}", "\\boxed{{{}}}", "<score>{}</score>", "x</think>y \\boxed{{{}}} ", "\\boxed{{{},9}}"]
 
 
-@settings(steady, max_examples=400)
+@settings(steady, max_examples=150)
 @given(st.lists(st.sampled_from(PIECES), max_size=8), st.sampled_from(PATTERNS), st.integers(1, 3))
 def test_the_number_at_a_place_is_the_score_that_was_read(pieces, pattern, count):
     reply = Reply(pattern.format("".join(pieces)))

@@ -376,6 +376,7 @@ def operations(folder, number, links, start, results):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.faults
 @pytest.mark.parametrize("links", [[True] * 4, [False] * 4, [True, True, False, False]], ids=["links", "none", "mixed"])
 def test_b2_47_processes_never_disagree(links, tmp_path):
     for n in range(0, 120, 10):

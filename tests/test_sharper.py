@@ -23,6 +23,8 @@ from grmrewards import Message, Reply
 from grmrewards.judges.embedded import JUDGE
 from grmrewards.judges.embedded.domain import judge_score, parse_question, rule_score, split_of
 
+pytestmark = pytest.mark.slow  # they look after a benchmark, not after the package
+
 # What counts
 
 

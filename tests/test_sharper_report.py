@@ -17,6 +17,8 @@ from sharper_report import family_table, judge_table, points
 from sharper_run import Outcome, Run
 from sharper_stats import ordered, tie_rate
 
+pytestmark = pytest.mark.slow  # they look after a benchmark, not after the package
+
 
 def outcome(scores, votes=8.0):
     truth = [0.0, 0.25, 0.5, 1.0]
