@@ -27,6 +27,7 @@ from grmrewards import (
     JudgeError,
     JudgeOutage,
     ListwiseReward,
+    PairwiseReward,
     Reply,
     Reward,
     ScriptedJudge,
@@ -54,7 +55,7 @@ def quality(text):
 
 
 def by_quality(messages):
-    """A judge for all four families that reads the quality of each response off its text."""
+    """A judge for all families that reads the quality of each response off its text."""
     responses = shown(messages)
     if not responses:
         return PRINCIPLES
@@ -97,6 +98,7 @@ FAMILIES = {
     "listwise": ListwiseReward,
     "irpm": IRPMReward,
     "gram": GRAMReward,
+    "pairwise": PairwiseReward,
 }
 families = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 
@@ -444,10 +446,10 @@ def test_b2_24_no_answer_is_the_minimum_without_a_call(family, empty):
 @pytest.mark.parametrize(
     ("scale", "minima"),
     [
-        ("unit", (0, 0, 0, 0)),
-        ("raw", (1, 1, 0, 0)),
-        ("two_slope", (-0.8, -0.8, -1, -1)),
-        ((-5.0, 5.0), (-5, -5, -5, -5)),
+        ("unit", (0, 0, 0, 0, 0)),
+        ("raw", (1, 1, 0, 0, 1)),
+        ("two_slope", (-0.8, -0.8, -1, -1, -0.8)),
+        ((-5.0, 5.0), (-5, -5, -5, -5, -5)),
     ],
     ids=str,
 )
@@ -1114,6 +1116,7 @@ OWN = {
     ListwiseReward: {"votes": [0, 1.5, None], "min_votes": [0, 9], "shuffle": [1, "yes", None], "orders": [0, -2, 1.5]},
     IRPMReward: {"votes": [0, 1.5, None], "min_votes": [0, 2], "aggregate": ["max", None, 1]},
     GRAMReward: {"baseline_column": ["", 5], "opponents": [0, -1, 1.5, True], "both_orders": [1, "no", None]},
+    PairwiseReward: {"votes": [0, 1.5, None], "opponents": [0, -1, True, "all"], "both_orders": [1, "no", None]},
 }
 WRONG = [
     pytest.param(family, argument, value, id=f"{family.__name__}-{argument}={value!r}"[:60])
