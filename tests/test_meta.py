@@ -2,8 +2,11 @@
 
 import math
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `local`")
 
 from grmrewards import ConfigError, FatalJudgeError, IRPMReward, Message, ScriptedJudge  # noqa: E402
 from grmrewards.ballots import Ballot  # noqa: E402
+from grmrewards.judges.embedded import JUDGE  # noqa: E402
 from grmrewards.meta import MetaRewardModel  # noqa: E402
 from grmrewards.types import Part, Reply  # noqa: E402
 
@@ -290,3 +294,28 @@ def test_wrong_arguments_are_named_at_construction(arguments, message):
 def test_a_loaded_model_needs_its_tokenizer(tokenizer):
     with pytest.raises(ConfigError, match="tokenizer=None"):
         MetaRewardModel(classifier(tokenizer))
+
+
+@pytest.mark.slow
+def test_the_example_trains_one_that_loads_and_rates(tmp_path):
+    script = Path(__file__).parents[1] / "examples" / "meta_model" / "train_meta.py"
+    given = [
+        "--judge",
+        JUDGE,
+        "--family",
+        "irpm",
+        "--out",
+        tmp_path / "meta",
+        "--groups",
+        "12",
+        "--votes",
+        "2",
+        "--steps",
+        "3",
+    ]
+    done = subprocess.run([sys.executable, script, *map(str, given)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "AUC" in done.stdout
+    rate = MetaRewardModel(str(tmp_path / "meta"), device="cpu", template="judge")
+    (rating,) = rate([ballot("<critique> cat good. 1 good of 1, 1 asked.</critique><score> 10</score>")])
+    assert 0 < rating < 1
