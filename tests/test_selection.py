@@ -418,3 +418,18 @@ def test_a_family_of_ones_own_that_compares_two_will_do():
             return float(len(group.responses[i]) > len(group.responses[j]))
 
     assert best_of_n(Longer(judge_by_number()[0]), "q", ["a", "abc", "ab"]).best == 1
+
+
+def test_the_images_of_a_question_are_shown_with_it():
+    asked = []
+
+    def reply(messages):
+        asked.append(messages[0].content)
+        return r"Scores: \boxed{6, 5}"
+
+    reward = PairwiseReward(ScriptedJudge(reply), image_column="picture")
+    best_of_n(reward, "What is it?", ["a cat", "a dog"], picture=[{"url": "https://a/cat.png"}] * 2)
+    assert asked
+    assert all([part.kind for part in content] == ["image", "text"] for content in asked)
+    with pytest.raises(ConfigError, match="'picture'"):
+        best_of_n(reward, "What is it?", ["a cat", "a dog"])

@@ -146,8 +146,10 @@ def _group(reward: Reward, prompt: Any, responses: Sequence[Any], columns: dict[
         )
     if isinstance(responses, str) or not responses:
         raise ConfigError(f"responses={responses!r}; allowed is a list of at least one response.")
-    named = {name: rollouts.column(columns, name, len(responses)) for name in columns}
+    wanted = [name for name in (*columns, reward.image_column) if name]
+    named = {name: rollouts.column(columns, name, len(responses)) for name in wanted}
     shown: dict[str, Any] = {"answer_tag": reward.answer_tag, "max_response_chars": reward.max_response_chars}
+    shown["image_column"] = reward.image_column
     rows = rollouts.rollouts([prompt] * len(responses), responses, named, **shown)
     return rollouts.group_of(rows, range(len(rows)))
 
