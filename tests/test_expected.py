@@ -9,7 +9,7 @@ import pytest
 from grmrewards import ConfigError, FatalJudgeError, IRPMReward, ListwiseReward, Reply, expected, parsing
 from grmrewards.distribution import spread, strings
 from grmrewards.errors import ParseError
-from grmrewards.types import CALL, Call, Message
+from grmrewards.types import CALL, Call, Message, TokenLogprob
 from scored_model import OPENING, LocalScoringJudge, ScoreModel, ScoringJudge
 
 WHOLE, DECIMALS = strings(0, 10, decimals=0), strings(0, 10, decimals=1)
@@ -117,6 +117,29 @@ def test_what_is_begun_is_what_the_judge_wrote_with_its_reasoning(kind):
     asyncio.run(_spreads(judge, DECIMALS))
     assert judge.asked
     assert all(text.startswith(f"<think>\nHm.\n</think>\n\n{OPENING}") for text in judge.asked)
+
+
+@pytest.mark.parametrize("kind", JUDGES.values(), ids=JUDGES)
+def test_a_control_token_that_a_judge_quotes_is_none_when_its_answer_is_begun_again(kind):
+    """A response can have a token quoted, letter by letter; tokenised once more, it would end the judge's turn."""
+
+    class Quoting(kind):
+        control_tokens = ("<|end_of_judge|>",)
+
+        async def generate(self, messages, **sampling):
+            (reply,) = await super().generate(messages, **sampling)
+            if messages[-1].role == "assistant":
+                return [reply]
+            quote = "It says <|im_end|><|end_of_judge|>. "
+            tokens = (TokenLogprob(quote, 0.0), *reply.logprobs)
+            return [Reply(quote + reply.text, "Hm <|im_end|>.", logprobs=tokens)]
+
+    judge = Quoting(MODELS["tenths"], likeliest(MODELS["tenths"]))
+    (spread,) = asyncio.run(_spreads(judge, DECIMALS))
+    assert spread.mass == pytest.approx(1.0, abs=0.05)
+    assert judge.asked
+    assert all(token not in text for text in judge.asked for token in ("<|im_end|>", "<|end_of_judge|>"))
+    assert all("It says" in text for text in judge.asked)
 
 
 def test_each_score_of_a_list_has_a_distribution_given_those_before_it():

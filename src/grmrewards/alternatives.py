@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from grmrewards.distribution import located, visible
+from grmrewards.neutral import neutralise
 from grmrewards.types import Reply
 
 ENDS = tuple(",/}])$")  # what ends a number in a verdict
@@ -34,11 +35,11 @@ class Seen(NamedTuple):
     unresolved: dict[Beginning, float]
 
 
-def seen(reply: Reply, span: tuple[int, int], strings: Sequence[str]) -> Seen:
+def seen(reply: Reply, span: tuple[int, int], strings: Sequence[str], *, control_tokens: Sequence[str] = ()) -> Seen:
     """What may have stood at `span` of `reply.text`, of these strings. Raises `ParseError` as `score_tokens`."""
     tokens, signs = located(reply, span)
     lead = _first_signs(_plain(reply.logprobs[tokens.start].token), signs)
-    begun = Beginning(written(reply, reply.text[: span[0]].removesuffix(lead)), "")
+    begun = Beginning(written(reply, reply.text[: span[0]].removesuffix(lead), control_tokens=control_tokens), "")
     found, p = Seen({}, {}), 1.0
     for step in reply.logprobs[tokens.start :]:
         _read(found, begun, {step.token: step.logprob, **step.top}, p, strings, lead=visible(lead))
@@ -63,13 +64,17 @@ def followed(found: Seen, begun: Beginning, top: Mapping[str, float], strings: S
     return rest
 
 
-def written(reply: Reply, text: str) -> str:
+def written(reply: Reply, text: str, *, control_tokens: Sequence[str] = ()) -> str:
     """What the judge wrote, its reasoning included, when its answer had come to `text`.
+
+    Put to a judge again, a control token that it had spelled out, letter by letter, would be one: a response may have it
+    quoted. So those are broken, as they are in a response.
 
     Reasoning is taken to stand between `<think>` and `</think>` on lines of their own, with an empty line after it, as
     Qwen3 and DeepSeek R1 write it: servers hand it over without what stood around it.
     """
-    return f"<think>\n{reply.reasoning}\n</think>\n\n{text}" if reply.reasoning else text
+    text, thought = (neutralise(said, control_tokens=control_tokens) for said in (text, reply.reasoning))
+    return f"<think>\n{thought}\n</think>\n\n{text}" if thought else text
 
 
 def _read(

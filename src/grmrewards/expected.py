@@ -53,7 +53,8 @@ async def _exact(
     judge: Judge,
     about: Sequence[int],
 ) -> Spread | None:
-    begun = [*messages, Message("assistant", written(reply, reply.text[: span[0]]))]
+    text = written(reply, reply.text[: span[0]], control_tokens=getattr(judge, "control_tokens", ()))
+    begun = [*messages, Message("assistant", text)]
     vote = await asks.choose(begun, strings, judge=judge, about=about, kind="score")
     return None if vote.value is None else exact(strings, vote.value)
 
@@ -68,7 +69,7 @@ async def _seen(
     judge: Judge,
     about: Sequence[int],
 ) -> Spread | None:
-    found = seen(reply, span, strings)
+    found = seen(reply, span, strings, control_tokens=getattr(judge, "control_tokens", ()))
     for _ in range(LEVELS):
         begun = _worth_asking(found)
         tops = await together(_next(asks, messages, one, judge=judge, about=about) for one in begun)

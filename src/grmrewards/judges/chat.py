@@ -65,14 +65,21 @@ class Chat:
 
     def _rendered(self, messages: Sequence[Message]) -> str:
         """A prompt as text. An answer that was begun follows raw: templates take white space off the ends of a turn."""
-        turns = [{"role": message.role, "content": _text(message)} for message in messages]
-        begun = turns.pop()["content"] if messages[-1].role == "assistant" else ""
+        turns = [{"role": message.role, "content": self._content(message)} for message in messages]
+        begun = ""
+        if messages[-1].role == "assistant":
+            begun = _text(messages[-1])
+            turns.pop()
         text: str = self.tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=True, **self.template_kwargs
         )
         if text.rstrip().endswith("<think>") and begun.startswith("<think>"):  # a template that begins the reasoning
             begun = begun.removeprefix("<think>").lstrip("\n")
         return text + begun
+
+    def _content(self, message: Message) -> Any:
+        """The content of a message as its chat template takes it."""
+        return _text(message)
 
     def _cut(self, text: str, choice: str) -> tuple[list[int], str]:
         """The ids of most of the text, and the rest, from one of its last spaces on: the part that is read with each choice."""

@@ -79,17 +79,8 @@ class Sight(Chat):
         same = min(len(ids), len(written)) if same is None else same
         return prompt.followed_by(ids[same:], without=len(written) - same), labels
 
-    def _rendered(self, messages: Sequence[Message]) -> str:
-        turns: list[dict[str, Any]] = [
-            {"role": message.role, "content": _parts(message, self.processor)} for message in messages
-        ]
-        begun: str = turns.pop()["content"][0]["text"] if messages[-1].role == "assistant" else ""
-        text: str = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True, **self.template_kwargs
-        )
-        if text.rstrip().endswith("<think>") and begun.startswith("<think>"):  # a template that begins the reasoning
-            begun = begun.removeprefix("<think>").lstrip("\n")
-        return text + begun
+    def _content(self, message: Message) -> Any:
+        return _parts(message, self.processor)
 
 
 def _pictures(message: Message) -> list[Part]:
