@@ -113,7 +113,8 @@ def as_data(given, values):
     return {"rewards": values, **{name: given[name] for name in ("prompts", "completions", "row")}}
 
 
-def main(folder, *jobs):
+def main(folder, *jobs, train=train):
+    """Run the jobs and write what `train` returns of each, for this rank."""
     import torch
 
     torch.set_num_threads(1)
