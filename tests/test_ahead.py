@@ -98,10 +98,17 @@ def test_a_prompt_whose_picture_comes_later_is_left_to_the_reward():
     assert judge.principles == [PROMPTS[1]]
 
 
-def test_what_an_earlier_run_has_written_is_not_written_again(tmp_path):
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(lambda folder: {"cache_dir": folder}, id="in the cache"),
+        pytest.param(lambda folder: {"log_path": folder / "record.jsonl", "replay": True}, id="in the record"),
+    ],
+)
+def test_what_an_earlier_run_has_written_is_not_written_again(kept, tmp_path):
     first, second = Endpoint(), Endpoint()
-    IPGRMReward(first, cache_dir=tmp_path).prefetch(PROMPTS[:3])
-    assert IPGRMReward(second, cache_dir=tmp_path).prefetch(PROMPTS) == 6
+    IPGRMReward(first, **kept(tmp_path)).prefetch(PROMPTS[:3])
+    assert IPGRMReward(second, **kept(tmp_path)).prefetch(PROMPTS) == 6
     assert sorted(second.principles) == PROMPTS[3:]
 
 

@@ -37,6 +37,7 @@ def prefetch(reward: IPGRMReward, dataset: Any) -> int:
     own = _from_own_place([groups[k] for k in shares[ranks.rank()]])
 
     def write() -> tuple[int, Mapping[str, str]]:
+        reward.journal.begin()  # or nothing that an earlier run has recorded would be found
         return runner.run(_write_all(reward, own)), reward.learned()
 
     done = ranks.on_every_rank(f"{reward.name}: principles", write)
