@@ -16,28 +16,55 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from grmrewards.training.collapse import CollapseWatch
     from grmrewards.training.intergroup import intergroup_rewards
+    from grmrewards.training.ipgrm import decoupled_sft
     from grmrewards.training.irpm import IntergroupReward
     from grmrewards.training.pairs import check_batches, preference_pairs
     from grmrewards.training.preferences import Preference, read_preferences
+    from grmrewards.training.reasongrm import VerdictReward
+    from grmrewards.training.reasoning_paths import hard_examples, select_reasoning
+    from grmrewards.training.spct import SPCTReward
+    from grmrewards.training.spct_data import spct_rows
+    from grmrewards.training.spct_samples import meta_ballot, meta_labels, rejective_samples
+    from grmrewards.training.verdicts import verdict_rows
 
 _HOME = {
     "CollapseWatch": "collapse",
     "IntergroupReward": "irpm",
     "Preference": "preferences",
+    "SPCTReward": "spct",
+    "VerdictReward": "reasongrm",
     "check_batches": "pairs",
+    "decoupled_sft": "ipgrm",
+    "hard_examples": "reasoning_paths",
     "intergroup_rewards": "intergroup",
+    "meta_ballot": "spct_samples",
+    "meta_labels": "spct_samples",
     "preference_pairs": "pairs",
     "read_preferences": "preferences",
+    "rejective_samples": "spct_samples",
+    "select_reasoning": "reasoning_paths",
+    "spct_rows": "spct_data",
+    "verdict_rows": "verdicts",
 }
 
 __all__ = [
     "CollapseWatch",
     "IntergroupReward",
     "Preference",
+    "SPCTReward",
+    "VerdictReward",
     "check_batches",
+    "decoupled_sft",
+    "hard_examples",
     "intergroup_rewards",
+    "meta_ballot",
+    "meta_labels",
     "preference_pairs",
     "read_preferences",
+    "rejective_samples",
+    "select_reasoning",
+    "spct_rows",
+    "verdict_rows",
 ]
 
 

@@ -44,7 +44,7 @@ def read_preferences(dataset: Iterable[Row], *, min_strength: float | None = Non
     found: list[Preference] = []
     for number, row in enumerate(dataset):
         try:
-            found += [one for one in _preferences(row) if one.chosen != one.rejected]
+            found += [one for one in preferences_of(row) if one.chosen != one.rejected]
         except ConfigError as error:
             raise ConfigError(f"row {number} of the preferences: {error}") from error
     return [one for one in found if not is_weak(one, min_strength)]
@@ -62,7 +62,8 @@ def is_weak(preference: Preference, min_strength: float | None) -> bool:
     return preference.strength < min_strength
 
 
-def _preferences(row: Row) -> Iterator[Preference]:
+def preferences_of(row: Row) -> Iterator[Preference]:
+    """The preferences of one row, none where it is a tie. Raises `ConfigError` for a row of another form."""
     if {"context", "response1", "response2", "overall_preference"} <= row.keys():
         yield from _helpsteer(row)
     elif {"chosen", "rejected"} <= row.keys():
@@ -91,11 +92,11 @@ def _chosen_and_rejected(row: Row) -> Iterator[Preference]:
     if strength is not None and strength < 0:
         raise ConfigError(f"the chosen answer has the lower score, by {-strength:g}; exchange the two.")
     if strength != 0 or "margin" in row:  # a margin of 0 is a preference all the same, equal scores are none
-        yield Preference(texts.messages(prompt), _answer(row["chosen"]), _answer(row["rejected"]), strength)
+        yield Preference(texts.messages(prompt), last_answer(row["chosen"]), last_answer(row["rejected"]), strength)
 
 
 def _rated(row: Row) -> Iterator[Preference]:
-    answers, scores = [_answer(one) for one in row["responses"]], [float(score) for score in row["scores"]]
+    answers, scores = [last_answer(one) for one in row["responses"]], [float(score) for score in row["scores"]]
     if len(answers) != len(scores):
         raise ConfigError(f"{len(answers)} responses and {len(scores)} scores; each response needs one.")
     for one, other in itertools.combinations(range(len(scores)), 2):
@@ -130,7 +131,7 @@ def _shared_prompt(chosen: Any, rejected: Any) -> Sequence[Any]:
     return list(before[0])
 
 
-def _answer(value: Any) -> str:
+def last_answer(value: Any) -> str:
     """An answer as text; of a whole conversation, what the assistant said last."""
     return texts.answer(value if value is None or isinstance(value, str) else _last_turns(value))
 
