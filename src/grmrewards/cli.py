@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="train a small policy on a small judge, both in this package, and show it")
     demo.add_argument("--family", choices=["ipgrm", "listwise", "irpm", "gram"], default="ipgrm", help="which reward")
     demo.add_argument("--endpoint", action="store_true", help="put the judge behind an OpenAI-compatible server")
+    demo.add_argument("--judge", help="folder of another judge of this domain (examples/judge_training)")
     demo.add_argument("--steps", type=int, default=120, help="training steps (default: 120, about two minutes)")
     demo.add_argument("--seed", type=int, default=0, help="seed of the questions, the training and the judging")
     demo.add_argument("--output", default="demo-output", help="folder for the curve, the table and the record")
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(given: argparse.Namespace) -> int:
     from grmrewards import demo
 
-    outcome = demo.run(given.family, seed=given.seed, steps=given.steps, output=given.output, endpoint=given.endpoint)
+    settings = {"seed": given.seed, "steps": given.steps, "output": given.output}
+    outcome = demo.run(given.family, **settings, endpoint=given.endpoint, judge=given.judge)
     for path in outcome.files:
         print(f"written: {path}")
     return 0

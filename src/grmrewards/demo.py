@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grmrewards import arguments, record
+from grmrewards import arguments, demo_files
 from grmrewards.errors import ConfigError
 from grmrewards.families.gram import GRAMReward
 from grmrewards.families.ipgrm import IPGRMReward
@@ -36,6 +36,7 @@ FAMILIES = ("ipgrm", "listwise", "irpm", "gram")
 STEPS = 120  # about two minutes of training
 QUESTIONS, CHECKED = 400, 200
 ANSWER_TOKENS = 24
+OWN_JUDGE_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,23 @@ def run(
     steps: int = STEPS,
     output: str | Path = "demo-output",
     endpoint: bool = False,
+    judge: str | Path | None = None,
 ) -> Outcome:
     """Train, measure, and write a reward curve, a table of judged examples and the record into `output`.
 
-    Raises `ConfigError` for an unknown family, for missing extras, and for a family that the demo's server cannot serve.
+    `judge` is the folder of another judge of the same domain, such as one that was trained by `examples/judge_training`.
+    Raises `ConfigError` for an unknown family, for missing extras, for a folder that holds no judge, and for a family that
+    the demo's server cannot serve.
     """
     arguments.one_of("family", family, FAMILIES)
+    arguments.path("judge", judge)
     arguments.installed("the demo", "torch", "trl", "datasets", "matplotlib", extra="trl,report")
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "record.jsonl"
     journal.unlink(missing_ok=True)
-    with _judge(family, endpoint) as judge:
-        reward = make_reward(family, judge, log_path=journal, seed=seed)
+    with _judge(family, endpoint, judge) as judging:
+        reward = make_reward(family, judging, log_path=journal, seed=seed)
         trainer = _trainer(reward, seed=seed, steps=steps, folder=folder)
         before = rule_score(trainer.model, trainer.processing_class)
         print(f"before training: rule score {before:.3f} (0 to 1, {CHECKED} held-out questions, no judge involved)")
@@ -78,7 +83,7 @@ def run(
         seconds = time.monotonic() - started
         after = rule_score(trainer.model, trainer.processing_class)
     print(f"after  training: rule score {after:.3f} ({after - before:+.3f} in {seconds:.0f} s of training)")
-    files = (_draw(folder, journal, family), _tabulate(folder, journal), journal)
+    files = (demo_files.draw(folder, journal, family), demo_files.tabulate(folder, journal), journal)
     return Outcome(family, seed, before, after, seconds, files)
 
 
@@ -169,8 +174,11 @@ def _show_reward_in_the_bar(trainer: Any) -> None:
 
 
 @contextmanager
-def _judge(family: str, endpoint: bool) -> Iterator[Judge]:
-    """The embedded judge, in this process or behind a server that lives as long as the demo."""
+def _judge(family: str, endpoint: bool, folder: str | Path | None) -> Iterator[Judge]:
+    """The embedded judge or another one, in this process; or it behind a server that lives as long as the demo."""
+    if folder is not None:
+        yield _own_judge(Path(folder), endpoint)
+        return
     if not endpoint:
         yield TransformersJudge.embedded()
         return
@@ -185,52 +193,15 @@ def _judge(family: str, endpoint: bool) -> Iterator[Judge]:
         yield judge
 
 
-def _draw(folder: Path, journal: Path, family: str) -> Path:
-    """The reward that the judge gave and the score by the rule, over training, as a PNG."""
-    from matplotlib.figure import Figure
+def _own_judge(folder: Path, endpoint: bool) -> Judge:
+    if endpoint:
+        raise ConfigError(
+            f"judge={str(folder)!r} with endpoint=True: the server serves the judge of this package alone."
+        )
+    if not (folder / "config.json").exists():
+        raise ConfigError(
+            f"judge={str(folder)!r} holds no model; allowed is the folder of a judge, with its tokenizer."
+        )
+    import torch
 
-    steps, rewards, rules = _curves(journal)
-    axes = (figure := Figure(figsize=(7, 4), layout="constrained")).add_subplot()
-    axes.plot(steps, rewards, label="reward by the judge")
-    axes.plot(steps, rules, label="score by the rule")
-    axes.set(xlabel="training step", ylabel="mean over the batch", ylim=(0, 1), title=f"GRPO with {family}")
-    axes.legend(loc="lower right")
-    figure.savefig(path := folder / "reward_curve.png", dpi=120)
-    return path
-
-
-def _curves(journal: Path) -> tuple[list[int], list[float], list[float]]:
-    """Mean reward and mean rule score of each training step, from the record."""
-    by_step: dict[int, list[tuple[float, float]]] = {}
-    for entry in _completions(journal):
-        question = domain.parse_question(entry["prompt"])
-        if question and entry["reward"] is not None:
-            by_step.setdefault(entry["step"], []).append(
-                (entry["reward"], domain.rule_score(question, entry["response"]))
-            )
-    means = {step: [statistics.fmean(column) for column in zip(*rows, strict=True)] for step, rows in by_step.items()}
-    return list(means), [reward for reward, _ in means.values()], [rule for _, rule in means.values()]
-
-
-def _tabulate(folder: Path, journal: Path, count: int = 12) -> Path:
-    """The first and the last judged responses, with principles and critiques, as Markdown."""
-    entries = list(_completions(journal))
-    chosen = [*entries[: count // 2], *entries[-count // 2 :]]
-    lines = ["| step | question | response | principles | critique | reward |", "|---|---|---|---|---|---|"]
-    for entry in chosen:
-        cells = [entry["step"], entry["prompt"], entry["response"], entry.get("principles"), entry.get("critique")]
-        reward = "unscored" if entry["reward"] is None else f"{entry['reward']:.2f}"
-        lines.append("| " + " | ".join(map(_cell, [*cells, reward])) + " |")
-    path = folder / "examples.md"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def _completions(journal: Path) -> Iterator[dict[str, Any]]:
-    return (entry for entry in record.read(journal) if entry["type"] == "completion")
-
-
-def _cell(value: Any) -> str:
-    """A value as one cell of a Markdown table, whatever a policy or a judge wrote."""
-    escaped = ("" if value is None else str(value)).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-    return escaped.replace("\n", "<br>")
+    return TransformersJudge(str(folder), device="cpu", dtype=torch.float32, max_new_tokens=OWN_JUDGE_TOKENS)
