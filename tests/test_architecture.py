@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import grmrewards
+from grmrewards import training
 
 ROOT = Path(grmrewards.__file__).parent
 FILES = {".".join(("grmrewards", *path.relative_to(ROOT).with_suffix("").parts)): path for path in ROOT.rglob("*.py")}
@@ -108,6 +109,26 @@ def test_public_names_are_sorted_and_listed():
     assert grmrewards.__all__ == sorted(grmrewards.__all__)
     assert len(set(grmrewards.__all__)) == len(grmrewards.__all__)
     assert set(grmrewards.__all__) <= set(dir(grmrewards))
+
+
+def test_the_rewards_of_training_load_no_heavy_library():
+    heavy = ["torch", "transformers", "trl", "datasets", "numpy", "scipy"]
+    names = "IntergroupReward, SPCTReward, VerdictReward, preference_pairs, read_preferences"
+    probe = f"import sys; from grmrewards.training import {names}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", training.__all__)
+def test_public_name_of_training_is_there_and_documented(name):
+    try:
+        thing = getattr(training, name)
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in ("grmrewards", ""):
+            pytest.skip(f"needs {error.name}, which is an extra")
+        raise
+    assert thing.__doc__
+    assert name in training.__all__ == sorted(training.__all__)
 
 
 @pytest.mark.parametrize("name", grmrewards.__all__)

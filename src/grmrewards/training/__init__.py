@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grmrewards.training.collapse import CollapseWatch
+    from grmrewards.training.gram import gram_finetuning, gram_pretraining
     from grmrewards.training.intergroup import intergroup_rewards
     from grmrewards.training.ipgrm import decoupled_sft
     from grmrewards.training.irpm import IntergroupReward
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from grmrewards.training.spct import SPCTReward
     from grmrewards.training.spct_data import spct_rows
     from grmrewards.training.spct_samples import meta_ballot, meta_labels, rejective_samples
+    from grmrewards.training.two_logits import TwoLogitTrainer
     from grmrewards.training.verdicts import verdict_rows
 
 _HOME = {
@@ -32,9 +34,12 @@ _HOME = {
     "IntergroupReward": "irpm",
     "Preference": "preferences",
     "SPCTReward": "spct",
+    "TwoLogitTrainer": "two_logits",
     "VerdictReward": "reasongrm",
     "check_batches": "pairs",
     "decoupled_sft": "ipgrm",
+    "gram_finetuning": "gram",
+    "gram_pretraining": "gram",
     "hard_examples": "reasoning_paths",
     "intergroup_rewards": "intergroup",
     "meta_ballot": "spct_samples",
@@ -52,9 +57,12 @@ __all__ = [
     "IntergroupReward",
     "Preference",
     "SPCTReward",
+    "TwoLogitTrainer",
     "VerdictReward",
     "check_batches",
     "decoupled_sft",
+    "gram_finetuning",
+    "gram_pretraining",
     "hard_examples",
     "intergroup_rewards",
     "meta_ballot",

@@ -24,6 +24,7 @@ from grmrewards.errors import ConfigError
 
 Kind = Literal["mean", "median", "interval", "preference", "mean3", "auc", "quantile"]
 KINDS: tuple[Kind, ...] = ("mean", "median", "interval", "preference", "mean3", "auc", "quantile")
+SIDES = ("chosen", "rejected")
 DEAD_ZONE = 0.2  # of mean3, in points, where no margin is given
 
 

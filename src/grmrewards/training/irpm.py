@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 from grmrewards import arguments, naming, parsing, ranks, rollouts, texts
 from grmrewards.errors import ConfigError, ParseError
 from grmrewards.training.collapse import CollapseWatch, Judgement
-from grmrewards.training.intergroup import KINDS, Kind, Rule, intergroup_rewards
-from grmrewards.training.pairs import SIDES
+from grmrewards.training.intergroup import KINDS, SIDES, Kind, Rule, intergroup_rewards
 from grmrewards.types import Reply
 
 COLUMNS = ("pair", "side", "strength")
@@ -196,12 +195,11 @@ class IntergroupReward:
         if not judgements:
             return
         pairs = _pairs(judgements)
-        watch = self.watch or CollapseWatch()
-        figures = watch.figures(judgements, pairs, rewards, self.score_range)
+        figures = CollapseWatch.figures(judgements, pairs, rewards, self.score_range)
         if log_metric:
             for key, value in figures.items():
                 log_metric(f"{self.__name__}/{key}", value)
-        if self.watch is not None:
+        if self.watch is not None and not ranks.rank():  # one process speaks for all
             self.watch.look(self.__name__, figures)
 
 

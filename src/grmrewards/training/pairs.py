@@ -14,11 +14,11 @@ from typing import Any
 
 from grmrewards import arguments, texts
 from grmrewards.errors import ConfigError
-from grmrewards.judges.chat import structural_tokens
 from grmrewards.prompts import Template
+from grmrewards.training.intergroup import SIDES
 from grmrewards.training.preferences import Preference, is_weak, read_preferences
+from grmrewards.training.tokens import control_tokens, fits, limit
 
-SIDES = ("chosen", "rejected")
 Pair = tuple[Preference, tuple[str, str]]  # and what the judge is asked about each of the two answers
 
 
@@ -117,20 +117,16 @@ def _with_prompts(
 ) -> list[Pair]:
     """The preferences whose two prompts fit, each with them."""
     filled = Template(template or "irpm", required=("question", "response"))
-    control_tokens = structural_tokens(tokenizer) if tokenizer is not None else ()
-    if arguments.whole("max_prompt_tokens", longest, optional=True) and tokenizer is None:
-        raise ConfigError(f"max_prompt_tokens={longest} without a tokenizer; pass the judge's tokenizer=.")
-    shown = [(one, _prompts(one, filled, control_tokens)) for one in preferences]
-    if longest is None:
-        return shown
-    return [(one, both) for one, both in shown if all(len(tokenizer(text)["input_ids"]) <= longest for text in both)]
+    most, signs = limit(tokenizer, longest), control_tokens(tokenizer)
+    shown = [(one, _prompts(one, filled, signs)) for one in preferences]
+    return [(one, both) for one, both in shown if all(fits(tokenizer, text, most) for text in both)]
 
 
-def _prompts(preference: Preference, template: Template, control_tokens: Sequence[str]) -> tuple[str, str]:
+def _prompts(preference: Preference, template: Template, signs: Sequence[str]) -> tuple[str, str]:
     """What the judge is asked about the better and about the worse answer."""
     question, system = texts.question(preference.prompt), texts.system(preference.prompt)
     chosen, rejected = (
-        template.fill(control_tokens=control_tokens, question=question, system=system, response=response)
+        template.fill(control_tokens=signs, question=question, system=system, response=response)
         for response in (preference.chosen, preference.rejected)
     )
     return chosen, rejected

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 
 from grmrewards import arguments, keys, texts
 from grmrewards.errors import ConfigError
-from grmrewards.judges.chat import structural_tokens
 from grmrewards.prompts import Template
-from grmrewards.training import preferences
+from grmrewards.training import preferences, tokens
 from grmrewards.types import Message
 
 log = logging.getLogger("grmrewards")
@@ -81,15 +80,12 @@ def spct_rows(
     from datasets import Dataset, Features, Value
 
     arguments.one_of("hint", hint, (True, False))
-    if arguments.whole("max_prompt_tokens", max_prompt_tokens, optional=True) and tokenizer is None:
-        raise ConfigError(f"max_prompt_tokens={max_prompt_tokens} without a tokenizer; pass the judge's tokenizer=.")
-    control_tokens = structural_tokens(tokenizer) if tokenizer is not None else ()
-    found = cases(dataset, control_tokens=control_tokens, template=template, single_template=single_template, seed=seed)
+    longest, signs = tokens.limit(tokenizer, max_prompt_tokens), tokens.control_tokens(tokenizer)
+    found = cases(dataset, control_tokens=signs, template=template, single_template=single_template, seed=seed)
     rows = [_row(case, case.hinted() if hint else case.shown) for case in found]
-    if max_prompt_tokens is not None:
-        rows = [row for row in rows if len(tokenizer(row["prompt"][0]["content"])["input_ids"]) <= max_prompt_tokens]
-        if not rows:
-            raise ConfigError(f"max_prompt_tokens={max_prompt_tokens}; none of {len(found)} prompts is so short.")
+    rows = [row for row in rows if tokens.fits(tokenizer, row["prompt"][0]["content"], longest)]
+    if not rows:
+        raise ConfigError(f"max_prompt_tokens={longest}; none of {len(found)} prompts is so short.")
     text, number = Value("string"), Value("int64")
     turns = [{"role": text, "content": text}]
     features = {"prompt": turns, "responses": number, "best": number, "label": number}

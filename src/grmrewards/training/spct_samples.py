@@ -18,12 +18,12 @@ from typing import Any
 from grmrewards import arguments, texts
 from grmrewards.ballots import Ballot
 from grmrewards.errors import ConfigError, ParseError
-from grmrewards.judges.chat import structural_tokens
 from grmrewards.prompts import warn_if_trained_with_another
 from grmrewards.reward import Reward
 from grmrewards.training.bulk import parts
 from grmrewards.training.spct import is_right, read_scores
 from grmrewards.training.spct_data import Case, cases, turns
+from grmrewards.training.tokens import control_tokens
 from grmrewards.types import Group, Judge, Message, Reply
 
 log = logging.getLogger("grmrewards")
@@ -183,9 +183,9 @@ def _asked(
     arguments.judge("judge", judge)
     if template is None:
         warn_if_trained_with_another(str(getattr(judge, "model", "")))
-    control_tokens = [*getattr(judge, "control_tokens", ()), *(structural_tokens(tokenizer) if tokenizer else ())]
+    signs = [*getattr(judge, "control_tokens", ()), *control_tokens(tokenizer)]
     shown: dict[str, Any] = {"template": template, "single_template": single_template, "seed": seed}
-    return cases(dataset, control_tokens=control_tokens, **shown)
+    return cases(dataset, control_tokens=signs, **shown)
 
 
 def _scores(case: Case, reply: Reply) -> list[float]:

@@ -12,6 +12,7 @@ from grmrewards import arguments, keys, texts
 from grmrewards.errors import ConfigError
 from grmrewards.prompts import Template
 from grmrewards.training.preferences import Preference, read_preferences
+from grmrewards.training.tokens import control_tokens
 from grmrewards.types import Message, Reply
 from grmrewards.verdict import CUT_OFF
 
@@ -95,22 +96,16 @@ def verdict_rows(
     from datasets import Dataset
 
     filled = Template(template or "reasongrm", required=MARKS)
-    tokens = _control_tokens(tokenizer) if tokenizer is not None else ()
+    signs = control_tokens(tokenizer)
     orders = arguments.one_of("both_orders", both_orders, (True, False))
     rows = shown(dataset, min_strength=min_strength, both_orders=orders, seed=seed)
-    return Dataset.from_list([{"prompt": _turn(filled, tokens, row), "target": row.target} for row in rows])
+    return Dataset.from_list([{"prompt": _turn(filled, signs, row), "target": row.target} for row in rows])
 
 
-def _control_tokens(tokenizer: Any) -> tuple[str, ...]:
-    from grmrewards.judges.chat import structural_tokens  # loads transformers
-
-    return structural_tokens(tokenizer)
-
-
-def _turn(template: Template, control_tokens: Sequence[str], row: Shown) -> list[dict[str, str]]:
+def _turn(template: Template, signs: Sequence[str], row: Shown) -> list[dict[str, str]]:
     values = {"question": texts.question(row.prompt), "system": texts.system(row.prompt)}
     values |= {"answer_a": row.answer_a, "answer_b": row.answer_b}
-    return [{"role": "user", "content": template.fill(control_tokens=control_tokens, **values)}]
+    return [{"role": "user", "content": template.fill(control_tokens=signs, **values)}]
 
 
 # Reading
