@@ -40,21 +40,11 @@ def main() -> None:
     print(table(results))
 
 
-def run(family: str, seed: int) -> dict[str, float]:
+def run(family: str, seed: int, *options: str) -> dict[str, float]:
     """Before, after and seconds of one demo."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "grmrewards",
-            "demo",
-            "--family",
-            family,
-            "--seed",
-            str(seed),
-            "--output",
-            folder,
-        ]
+        given = ["--family", family, "--seed", str(seed), "--output", folder, *options]
+        command = [sys.executable, "-m", "grmrewards", "demo", *given]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     scores = {when: float(score) for when, score in SCORE.findall(done.stdout)}
     return {**scores, "seconds": float(SECONDS.findall(done.stdout)[-1])}

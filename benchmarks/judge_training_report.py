@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import platform
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,9 +13,9 @@ from typing import Any
 import torch
 import transformers
 import trl
-from judge_training_runs import RULES, SEEDS, Run
+from judge_training_runs import RULES, SEEDS, Run, demos
 
-TABLES = ("weaknesses", "rules", "settings", "weak")
+TABLES = ("weaknesses", "rules", "settings", "weak", "policy")
 WINDOW = 20  # steps that the first and the last variance are the mean of
 POOR, GOAL, MOST_SECONDS = 0.75, 0.08, 900  # at most this accuracy before; at least this gain; within this time
 
@@ -37,12 +38,18 @@ def summary(run: Run, root: Path) -> Found:
     return found | {name: [round(row[name], 4) for row in logged] for name in names}
 
 
+def policies(root: Path) -> list[Found]:
+    """What policies have learnt from the judges."""
+    made = [demo for demo in demos() if demo.file(root).exists()]
+    return [{"row": d.row, "seed": d.seed, **json.loads(d.file(root).read_text(encoding="utf-8"))} for d in made]
+
+
 def table(name: str, found: Found) -> str:
     """One of `TABLES`, with the mean over the seeds and their range."""
-    rows = [run for run in found["runs"] if run["table"] == name]
+    rows = found["policies"] if name == "policy" else [run for run in found["runs"] if run["table"] == name]
     if not rows:
         return "Not measured."
-    columns = _RULE_COLUMNS if name == "rules" else _COLUMNS
+    columns = {"rules": _RULE_COLUMNS, "policy": _POLICY_COLUMNS}.get(name, _COLUMNS)
     lines = [["", *columns], ["---"] * (len(columns) + 1)]
     for row in dict.fromkeys(run["row"] for run in rows):
         own = [run for run in rows if run["row"] == row]
@@ -82,7 +89,7 @@ _COLUMNS: dict[str, tuple[Callable[[Found], float], str]] = {
     "ties before, %": (_percent("before", "ties"), "{:.0f}"),
     "ties after, %": (_percent("after", "ties"), "{:.0f}"),
     "variance before": (_held_out("before", "variance"), "{:.1f}"),
-    "after": (_held_out("after", "variance"), "{:.1f}"),
+    "variance after": (_held_out("after", "variance"), "{:.1f}"),
     "seconds": (lambda run: float(run["seconds"]), "{:.0f}"),
 }
 _RULE_COLUMNS: dict[str, tuple[Callable[[Found], float], str]] = {
@@ -94,6 +101,13 @@ _RULE_COLUMNS: dict[str, tuple[Callable[[Found], float], str]] = {
     "at an end of the scale, at last": (lambda run: 100 * _late("extremes")(run), "{:.0f} %"),
     "variance on one answer, at first": (_early("score_variance_within"), "{:.2f}"),
     "at last ": (_late("score_variance_within"), "{:.2f}"),
+}
+
+
+_POLICY_COLUMNS: dict[str, tuple[Callable[[Found], float], str]] = {
+    "rule score before": (lambda run: float(run["before"]), "{:.3f}"),
+    "rule score after": (lambda run: float(run["after"]), "{:.3f}"),
+    "rise": (lambda run: float(run["after"]) - float(run["before"]), "{:+.3f}"),
 }
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import demo_figures
+
 SEEDS = (0, 1, 2)
 WEAKNESSES = ("length", "scale", "critique", "lenient", "early")
 RULES = ("mean", "median", "interval", "preference", "bounded")
@@ -66,15 +68,49 @@ def runs() -> Iterator[Run]:
         yield from (Run("weak", row, "length", seed, (*SHORT, *options)) for row, options in WEAK.items())
 
 
-def make(run: Run, root: Path) -> Run:
-    """Weaken the judge and train it, unless that has been done."""
-    judge = root / "judges" / f"{run.weakness}{run.seed}"
-    if not (judge / "tokenizer_config.json").exists() or not (judge / "model.safetensors").exists():
-        _script("weaken.py", "--weakness", run.weakness, "--seed", str(run.seed), "--out", str(judge))
+def judge_of(root: Path, weakness: str, seed: int) -> Path:
+    """Where a weak judge is, once it is made."""
+    return root / "judges" / f"{weakness}{seed}"
+
+
+def weaken(root: Path, weakness: str, seed: int) -> None:
+    """Make a weak judge, unless that has been done."""
+    judge = judge_of(root, weakness, seed)
+    if not (judge / "generation_config.json").exists():  # what is written last
+        _script("weaken.py", "--weakness", weakness, "--seed", str(seed), "--out", str(judge))
+
+
+def train(root: Path, run: Run) -> None:
+    """Train the weak judge of a run, unless that has been done."""
     if not run.is_there(root):
+        judge = judge_of(root, run.weakness, run.seed)
         out = ("--judge", str(judge), "--seed", str(run.seed), "--out", str(run.folder(root)))
         _script("train_irpm.py", *out, *run.options)
-    return run
+
+
+class Demo(NamedTuple):
+    """A policy that is trained by the demo on the judge that is biased to length, before or after that was trained."""
+
+    row: str  # "weak" or "trained"
+    seed: int
+
+    def file(self, root: Path) -> Path:
+        """Where its figures are."""
+        return root / "policy" / f"{self.row}-{self.seed}.json"
+
+    def run(self, root: Path) -> None:
+        """Train the policy, unless that has been done."""
+        trained = root / "weaknesses" / f"length-{self.seed}"
+        judge = judge_of(root, "length", self.seed) if self.row == "weak" else trained
+        if not self.file(root).exists():
+            found = demo_figures.run("irpm", self.seed, "--judge", str(judge))
+            self.file(root).parent.mkdir(parents=True, exist_ok=True)
+            self.file(root).write_text(json.dumps(found) + "\n", encoding="utf-8")
+
+
+def demos() -> list[Demo]:
+    """On both judges of each seed."""
+    return [Demo(row, seed) for seed in SEEDS for row in ("weak", "trained")]
 
 
 def _script(name: str, *arguments: str) -> None:

@@ -244,6 +244,12 @@ def test_a_prompt_is_what_the_judge_will_be_shown():
     assert {row["prompt"][0]["content"] for row in preference_pairs([row])} == {*shown}
 
 
+def test_a_prompt_with_an_image_is_refused():
+    blocks = [{"type": "image", "image": "cat.png"}, {"type": "text", "text": "What is it?"}]
+    with pytest.raises(ConfigError, match="image"):
+        preference_pairs([{"prompt": [{"role": "user", "content": blocks}], "chosen": "A cat.", "rejected": "A dog."}])
+
+
 def test_orders_follow_the_seed():
     orders = [[row["prompt"][0]["content"] for row in preference_pairs(ROWS, seed=seed)] for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]

@@ -17,7 +17,7 @@ from typing import Any
 from grmrewards import arguments, texts
 from grmrewards.errors import ConfigError
 from grmrewards.prompts import Template
-from grmrewards.training.preferences import Preference, read_preferences
+from grmrewards.training.preferences import Preference, read_preferences, text_only
 from grmrewards.training.tokens import control_tokens, fits, limit
 
 LABELS = ("A", "B")
@@ -129,7 +129,8 @@ def _named(answers: Sequence[str]) -> dict[str, str]:
 
 def _filled(template: Template, pair: Preference, signs: Sequence[str], **answers: str) -> str:
     """What the model is asked about a pair."""
-    question, system = texts.question(pair.prompt), texts.system(pair.prompt)
+    prompt = text_only(pair.prompt)
+    question, system = texts.question(prompt), texts.system(prompt)
     return template.fill(control_tokens=signs, question=question, system=system, **answers)
 
 

@@ -108,7 +108,7 @@ def _questions(dataset: Iterable[Row], reward: IPGRMReward) -> list[_Question]:
         try:
             columns = {name: row[name] for name in names if name in row}
             for prompt, answers, ranked in _answered(row):
-                question = found.setdefault(_text_only(prompt), _Question(prompt, columns))
+                question = found.setdefault(preferences.text_only(prompt), _Question(prompt, columns))
                 question.add(answers, [_shown(answer, reward) for answer in answers], ranked=ranked)
         except ConfigError as error:
             raise ConfigError(f"row {number} of the dataset: {error}") from error
@@ -138,12 +138,6 @@ def _answered(row: Row) -> Iterator[tuple[tuple[Message, ...], list[str], bool]]
 def _shown(answer: str, reward: IPGRMReward) -> str:
     """What the reward makes of an answer before it is judged."""
     return texts.shorten(texts.answer(answer, reward.answer_tag), reward.max_response_chars)
-
-
-def _text_only(prompt: tuple[Message, ...]) -> tuple[Message, ...]:
-    if not all(isinstance(message.content, str) for message in prompt):
-        raise ConfigError("a prompt with an image or another part that is no text; leave such rows out.")
-    return prompt
 
 
 # Judging

@@ -16,7 +16,7 @@ from grmrewards import arguments, texts
 from grmrewards.errors import ConfigError
 from grmrewards.prompts import Template
 from grmrewards.training.intergroup import SIDES
-from grmrewards.training.preferences import Preference, is_weak, read_preferences
+from grmrewards.training.preferences import Preference, is_weak, read_preferences, text_only
 from grmrewards.training.tokens import control_tokens, fits, limit
 
 Pair = tuple[Preference, tuple[str, str]]  # and what the judge is asked about each of the two answers
@@ -124,7 +124,8 @@ def _with_prompts(
 
 def _prompts(preference: Preference, template: Template, signs: Sequence[str]) -> tuple[str, str]:
     """What the judge is asked about the better and about the worse answer."""
-    question, system = texts.question(preference.prompt), texts.system(preference.prompt)
+    prompt = text_only(preference.prompt)
+    question, system = texts.question(prompt), texts.system(prompt)
     chosen, rejected = (
         template.fill(control_tokens=signs, question=question, system=system, response=response)
         for response in (preference.chosen, preference.rejected)

@@ -62,6 +62,13 @@ def is_weak(preference: Preference, min_strength: float | None) -> bool:
     return preference.strength < min_strength
 
 
+def text_only(prompt: tuple[Message, ...]) -> tuple[Message, ...]:
+    """`prompt`. Raises `ConfigError` where it has an image: a judge would be trained on what it cannot see."""
+    if not all(isinstance(message.content, str) for message in prompt):
+        raise ConfigError("a prompt with an image or another part that is no text; leave such rows out.")
+    return prompt
+
+
 def preferences_of(row: Row) -> Iterator[Preference]:
     """The preferences of one row, none where it is a tie. Raises `ConfigError` for a row of another form."""
     if {"context", "response1", "response2", "overall_preference"} <= row.keys():

@@ -167,7 +167,7 @@ def _cases(row: Row) -> Iterator[Case]:
 def _of_group(prompt: tuple[Message, ...], answers: Sequence[str], best: str | None) -> Iterator[Case]:
     different = list(dict.fromkeys(answer for answer in answers if answer))
     if best and len(different) > 1:
-        yield Case(_text_only(prompt), tuple(different), different.index(best))
+        yield Case(preferences.text_only(prompt), tuple(different), different.index(best))
 
 
 def _single(row: Row) -> Iterator[Case]:
@@ -175,7 +175,7 @@ def _single(row: Row) -> Iterator[Case]:
     if row["label"] not in (0, 1):
         raise ConfigError(f"label={row['label']!r}; allowed are 1 (right) and 0 (wrong).")
     if answer:
-        yield Case(_text_only(texts.messages(row["prompt"])), (answer,), int(row["label"]))
+        yield Case(preferences.text_only(texts.messages(row["prompt"])), (answer,), int(row["label"]))
 
 
 def _best(row: Row, answers: Sequence[str]) -> str | None:
@@ -189,9 +189,3 @@ def _best(row: Row, answers: Sequence[str]) -> str | None:
         raise ConfigError(f"scores={scores} of {len(answers)} responses; each response needs one finite score.")
     highest = {answer for answer, score in zip(answers, scores, strict=False) if score == max(scores)}
     return highest.pop() if len(highest) == 1 else None
-
-
-def _text_only(prompt: tuple[Message, ...]) -> tuple[Message, ...]:
-    if not all(isinstance(message.content, str) for message in prompt):
-        raise ConfigError("a prompt with an image or another part that is no text; leave such rows out.")
-    return prompt
