@@ -140,7 +140,7 @@ def draw(found: Found, path: Path) -> None:
             _lines(right, rule, [[100 * row["accuracy"] for row in curve] for curve in curves], steps)
     spread.set(xlabel="step", ylabel="variance of the scores", title=f"Scores under training (mean of {WINDOW} steps)")
     right.set(xlabel="step", ylabel="% of held-out pairs in order", title="Held-out pairs")
-    spread.legend(loc="best")
+    right.legend(loc="lower right")
     figure.savefig(path, dpi=110)
 
 

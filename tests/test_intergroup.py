@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grmrewards import ConfigError
@@ -104,6 +104,7 @@ def test_rules_by_hand(rule, chosen, rejected):
     assert intergroup_rewards(CHOSEN, REJECTED, rule) == (chosen, rejected)
 
 
+@pytest.mark.slow
 def test_formulas_on_ten_thousand_random_groups():
     rng = random.Random(0)
     for number in range(10_000):
@@ -126,6 +127,7 @@ def _on_the_edge(rule, chosen, rejected, extra):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=named)
+@settings(max_examples=25)
 @given(chosen=scores, rejected=scores)
 def test_a_higher_score_of_the_better_answer_is_never_worth_less(rule, chosen, rejected):
     rewards, others = intergroup_rewards(chosen, rejected, rule)
@@ -136,6 +138,7 @@ def test_a_higher_score_of_the_better_answer_is_never_worth_less(rule, chosen, r
 
 
 @pytest.mark.parametrize("rule", RULES, ids=named)
+@settings(max_examples=25)
 @given(chosen=scores, rejected=scores)
 def test_rewards_are_finite_and_in_the_rule_s_range(rule, chosen, rejected):
     values = [v for side in intergroup_rewards(chosen, rejected, rule) for v in side]

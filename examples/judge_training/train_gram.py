@@ -53,6 +53,8 @@ from grmrewards.training.two_logits import TwoLogitTrainer
 HELD_OUT, HELD_OUT_SEED = 500, 271828  # pairs on questions that training never has; fixed before anything was trained
 BATCH = 32  # examples, each some 30 tokens
 SPOIL_RATE = 3e-3
+SPOILT = ("labels", "layers", "position")
+FIRST = 0.9  # of the labels that teach a liking for the first place
 
 Rows = list[dict[str, str]]
 
@@ -64,12 +66,12 @@ def main() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     start = spoiled(args) if args.spoil else args.judge
-    before, pairs = accuracy(start), preferences(args.pairs, 1000 + args.seed)
+    before, pairs = measured(start), preferences(args.pairs, 1000 + args.seed)
     started = time.process_time()
     fit(start, args.out, pairs, args, rate=args.rate, loss=args.loss, lora=args.lora)
     seconds = time.process_time() - started
     what = f"seed {args.seed}, loss {args.loss}{', LoRA' * args.lora}, {args.pairs} pairs in {seconds:.0f} s"
-    told(f"held-out pairs in the right order: {before:.1%} -> {accuracy(args.out):.1%} ({what})")
+    told(f"held-out pairs in the right order: {before} -> {measured(args.out)} ({what})")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -77,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", type=Path, default=JUDGE, help="folder of the judge to start from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained judge")
-    parser.add_argument("--spoil", choices=("labels", "layers"), help="take its judgement away before")
+    parser.add_argument("--spoil", choices=SPOILT, help="take its judgement away before")
     parser.add_argument("--spoil-pairs", type=int, default=9600, help="how many with a random label")
     parser.add_argument("--pairs", type=int, default=6000, help="preferences, each gone through once in both orders")
     parser.add_argument("--loss", choices=("labels", "vocabulary"), default="labels", help="vocabulary: TRL's own")
@@ -105,25 +107,30 @@ def preferences(count: int, seed: int, split: Split = "train", *, random_labels:
     return found
 
 
-def accuracy(folder: Path) -> float:
-    """How many held-out pairs `GRAMReward`, in both orders, puts into the right order. A tie is wrong."""
+def measured(folder: Path) -> str:
+    """How many held-out pairs `GRAMReward`, in both orders, puts into the right order, and how many turn with their order.
+
+    A tie is wrong.
+    """
     judge = TransformersJudge(str(folder), device="cpu", dtype=torch.float32)
     rows = preferences(HELD_OUT, HELD_OUT_SEED, "heldout_questions")
     columns = {name: [row[name] for row in rows] for name in ("prompt", "chosen", "rejected")}
-    reward = GRAMReward(judge, baseline_column="rejected", on_failure="raise")
-    won = reward(prompts=columns["prompt"], completions=columns["chosen"], rejected=columns["rejected"])
-    return sum(p is not None and p > 0.5 for p in won) / len(won)
+    reward, metrics = GRAMReward(judge, baseline_column="rejected", on_failure="raise"), {}
+    given = {"prompts": columns["prompt"], "completions": columns["chosen"], "rejected": columns["rejected"]}
+    won = reward(**given, log_metric=metrics.__setitem__)
+    right = sum(p is not None and p > 0.5 for p in won) / len(won)
+    return f"{right:.1%}, {metrics[f'{reward.__name__}/flip_rate']:.1%} flip"
 
 
 # The model
 
 
 def spoiled(args: argparse.Namespace) -> Path:
-    """The folder of the judge without its sense for pairs: trained on random labels, or all its layers drawn anew."""
+    """The folder of the spoilt judge: trained on random labels or mostly the first place, or all its layers drawn anew."""
     folder: Path = args.out.with_name(f"{args.out.name}-spoiled")
-    if args.spoil == "labels":
-        rows = preferences(args.spoil_pairs, 5000 + args.seed, random_labels=True)
-        fit(args.judge, folder, rows, args, rate=SPOIL_RATE, loss="labels")
+    if args.spoil in ("labels", "position"):
+        rows = preferences(args.spoil_pairs, 5000 + args.seed, random_labels=args.spoil == "labels")
+        fit(args.judge, folder, rows, args, rate=SPOIL_RATE, loss="labels", first=FIRST * (args.spoil == "position"))
         return folder
     torch.manual_seed(args.seed)
     model = AutoModelForCausalLM.from_pretrained(args.judge, dtype=torch.float32)
@@ -134,9 +141,17 @@ def spoiled(args: argparse.Namespace) -> Path:
 
 
 def fit(
-    start: Path, out: Path, rows: Rows, args: argparse.Namespace, *, rate: float, loss: str, lora: bool = False
+    start: Path,
+    out: Path,
+    rows: Rows,
+    args: argparse.Namespace,
+    *,
+    rate: float,
+    loss: str,
+    lora: bool = False,
+    first: float = 0,
 ) -> None:
-    """One epoch over the preferences, from the judge in `start` to one in `out`."""
+    """One epoch over the preferences, from the judge in `start` to one in `out`; `first`: so many labels are A in any case."""
     tokenizer = AutoTokenizer.from_pretrained(start)
     config = SFTConfig(
         output_dir=str(out),
@@ -158,6 +173,11 @@ def fit(
     model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
     kind = TwoLogitTrainer if loss == "labels" else SFTTrainer
     dataset = gram_finetuning(rows, tokenizer=tokenizer, seed=args.seed)
+    if first:
+        rng = random.Random(args.seed)
+        said = ["A" if rng.random() < first else "B" for _ in range(len(dataset))]
+        turns = [[{"role": "assistant", "content": label}] for label in said]
+        dataset = dataset.remove_columns("completion").add_column("completion", turns)
     trainer = kind(
         model, config, train_dataset=dataset, processing_class=tokenizer, peft_config=adapters() if lora else None
     )
