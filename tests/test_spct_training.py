@@ -89,8 +89,8 @@ def test_the_best_must_stand_strictly_above_all_others(said, size, best, reward)
 
 @pytest.mark.parametrize(("said", "label", "reward"), SINGLE.values(), ids=SINGLE)
 def test_a_single_response_gets_its_label_or_is_misjudged(said, label, reward):
-    assert reward_of(said, responses=1, label=label) == [reward]
-    assert reward_of(said, responses=1, label=bool(label), best=None) == [reward]
+    assert reward_of(said, responses=1, correct=label) == [reward]
+    assert reward_of(said, responses=1, correct=bool(label), best=None) == [reward]
 
 
 @steady
@@ -104,7 +104,7 @@ def test_it_is_right_exactly_where_the_best_alone_has_the_highest_score(scores, 
 
 def test_rows_with_one_and_with_several_responses_share_a_batch():
     said = [boxed(1), boxed(8, 3), "?"]
-    columns = {"responses": [1, 2, 3], "best": [None, 0, 2], "label": [0, None, None]}
+    columns = {"responses": [1, 2, 3], "best": [None, 0, 2], "correct": [0, None, None]}
     assert SPCTReward()(prompts=["?"] * 3, completions=said, **columns) == [-1.0, 1.0, -1.0]
 
 
@@ -118,7 +118,7 @@ def test_what_is_logged():
         completion_ids=[[0] * 2, [0] * 4, [], [0] * 2],
         responses=[2, 2, 2, 1],
         best=[0, 0, 0, None],
-        label=[None, None, None, 1],
+        correct=[None, None, None, 1],
         log_metric=metrics.__setitem__,
         log_extra=columns.__setitem__,
     )
@@ -149,12 +149,12 @@ def test_a_pickle_is_the_same_reward():
     [
         ({"best": 0}, "no column 'responses'"),
         ({"responses": 2}, "no column 'best'"),
-        ({"responses": 1, "best": 0}, "no column 'label'"),
+        ({"responses": 1, "best": 0}, "no column 'correct'"),
         ({"responses": 0, "best": 0}, "column responses: 0 in row 0"),
         ({"responses": 2, "best": 2}, "column best: 2 in row 0, with 2 responses; allowed are 0 to 1"),
         ({"responses": 2, "best": None}, "column best: None"),
         ({"responses": 2, "best": True}, "column best: True"),
-        ({"responses": 1, "label": 7}, "column label: 7"),
+        ({"responses": 1, "correct": 7}, "column correct: 7"),
     ],
     ids=lambda value: value if isinstance(value, str) else "_".join(value),
 )
@@ -204,7 +204,7 @@ def test_the_label_names_the_best_response_where_it_is_shown(row):
         shown = SHOWN.findall(text(made))
         assert shown[made["best"]] == "good"
         assert len(shown) == made["responses"] == len({*shown})
-        assert made["label"] is None
+        assert made["correct"] is None
 
 
 responses = st.lists(
@@ -258,7 +258,7 @@ def test_a_single_response_has_a_prompt_of_its_own(name, label):
     (row,) = spct_rows([{"prompt": "1+1?", name: "two", "label": label}])
     assert SHOWN.findall(text(row)) == ["two"]
     assert "\\boxed{x}" in text(row)
-    assert (row["responses"], row["best"], row["label"]) == (1, None, int(label))
+    assert (row["responses"], row["best"], row["correct"]) == (1, None, int(label))
 
 
 def test_forms_may_be_mixed_and_hints_stand_at_the_end():

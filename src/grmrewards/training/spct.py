@@ -52,7 +52,7 @@ class SPCTReward:
     or one out of range (1 to 10, for a single response 0 or 1).
 
     The dataset comes from `spct_rows`: columns responses (how many are shown), best (the place of the best one as shown,
-    from 0; unused for a single response) and label (0 or 1; used for a single response alone). Every completion stands for
+    from 0; unused for a single response) and correct (0 or 1; used for a single response alone). Every completion stands for
     itself, so on several processes nothing is gathered. Logged beside the reward are accuracy, unreadable, length in tokens,
     and of several responses ties (for the highest score) and score_spread (the highest less the lowest).
 
@@ -99,10 +99,10 @@ class SPCTReward:
 
 
 def _right(columns: Mapping[str, Any], row: int, size: Any, rows: int) -> int:
-    """What is right in a row: the place of its best response, or the label of the only one."""
+    """What is right in a row: the place of its best response, or whether the only one is correct."""
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ConfigError(f"column responses: {size!r} in row {row}; allowed is how many are shown, from 1.")
-    name, allowed = ("label", (0, 1)) if size == 1 else ("best", range(size))
+    name, allowed = ("correct", (0, 1)) if size == 1 else ("best", range(size))
     right = rollouts.column(columns, name, rows)[row]
     if right is None or right not in allowed or (isinstance(right, bool) and size > 1):
         raise ConfigError(

@@ -57,7 +57,7 @@ def spct_rows(
     max_prompt_tokens: int | None = None,
     seed: int = 0,
 ) -> Any:
-    """A `datasets.Dataset` of judge prompts for `SPCTReward`: columns prompt, responses, best and label.
+    """A `datasets.Dataset` of judge prompts for `SPCTReward`: columns prompt, responses, best and correct.
 
     Args:
         dataset: Rows in one of the forms above.
@@ -88,13 +88,14 @@ def spct_rows(
         raise ConfigError(f"max_prompt_tokens={longest}; none of {len(found)} prompts is so short.")
     text, number = Value("string"), Value("int64")
     turns = [{"role": text, "content": text}]
-    features = {"prompt": turns, "responses": number, "best": number, "label": number}
+    features = {"prompt": turns, "responses": number, "best": number, "correct": number}
     return Dataset.from_list(rows, features=Features(features))
 
 
 def _row(case: Case, shown: str) -> dict[str, Any]:
+    """A row for TRL, which takes a column named label for a form of data of its own."""
     single = len(case.responses) == 1
-    known = {"best": None if single else case.right, "label": case.right if single else None}
+    known = {"best": None if single else case.right, "correct": case.right if single else None}
     return {"prompt": turns(shown), "responses": len(case.responses), **known}
 
 
