@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -42,6 +41,7 @@ from trl import SFTConfig, SFTTrainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "embedded_judge"))
 
+from saving import save
 from training_data import noisy_answer
 
 from grmrewards import GRAMReward, TransformersJudge
@@ -185,7 +185,7 @@ def fit(
     trainer.train()
     for entry in trainer.state.log_history[::4]:
         told(" ".join(f"{k} {float(v):.4f}" for k, v in entry.items() if k in ("loss", "label_accuracy", "label_mass")))
-    save(trainer.model.merge_and_unload() if lora else trainer.model, start, out)
+    save(trainer.model, start, out)
 
 
 def adapters() -> Any:
@@ -193,14 +193,6 @@ def adapters() -> Any:
     from peft import LoraConfig
 
     return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
-def save(model: Any, judge: Path, folder: Path) -> None:
-    """The model, with the judge's own tokenizer files."""
-    model.save_pretrained(folder)
-    for file in judge.glob("*"):
-        if file.name.startswith(("tokenizer", "chat_template", "special_tokens", "vocab", "merges")):
-            shutil.copy(file, folder / file.name)
 
 
 def told(text: str) -> None:

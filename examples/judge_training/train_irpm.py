@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import time
 import warnings
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 import torch
 from irpm_data import Agreement, agreement, preferences
+from saving import save
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
@@ -176,15 +176,6 @@ def adapter() -> Any:
     from peft import LoraConfig
 
     return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
-def save(model: Any, judge: Path, folder: Path) -> None:
-    """The weights, an adapter merged into them, with the judge's own tokenizer files."""
-    model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-    model.save_pretrained(folder)
-    for file in judge.glob("*"):
-        if file.name.startswith(("tokenizer", "chat_template", "special_tokens", "vocab", "merges")):
-            shutil.copy(file, folder / file.name)
 
 
 def record(
