@@ -97,10 +97,10 @@ _RULE_COLUMNS: dict[str, tuple[Callable[[Found], float], str]] = {
     "right after, %": (_percent("after", "accuracy"), "{:.1f}"),
     "ties after, %": (_percent("after", "ties"), "{:.1f}"),
     "variance at first": (_early("score_variance"), "{:.1f}"),
-    "at last": (_late("score_variance"), "{:.1f}"),
-    "at an end of the scale, at last": (lambda run: 100 * _late("extremes")(run), "{:.0f} %"),
-    "variance on one answer, at first": (_early("score_variance_within"), "{:.2f}"),
-    "at last ": (_late("score_variance_within"), "{:.2f}"),
+    "variance at last": (_late("score_variance"), "{:.1f}"),
+    "at an end of the scale at last": (lambda run: 100 * _late("extremes")(run), "{:.0f} %"),
+    "variance on one answer at first": (_early("score_variance_within"), "{:.2f}"),
+    "on one answer at last": (_late("score_variance_within"), "{:.2f}"),
 }
 
 
