@@ -54,9 +54,10 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# At most 90 seconds; nothing beyond loopback, no sleeping, warnings are errors. The file that is left out loads TRL.
+# At most 90 seconds, in two processes; nothing beyond loopback, no sleeping, warnings are errors. The file that is left out
+# loads TRL.
 test-main: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -q -m "not trl and not ranks and not slow and not faults and not notebooks" --ignore=src/grmrewards/training/two_logits.py
+	$(VENV)/bin/python -m pytest -q -n 2 -m "not trl and not ranks and not slow and not faults and not notebooks" --ignore=src/grmrewards/training/two_logits.py
 
 # A server that fails in every way of the fault matrix, at reduced size.
 test-faults: $(VENV)/.dev

@@ -191,7 +191,7 @@ def test_a_frame_that_fails_shows_no_key_in_its_variables(server, key):
                 assert not leaks(repr(entry.frame.f_locals), key), (entry.name, entry.frame.f_locals)
 
 
-@pytest.mark.parametrize("wrong", [{"stream": True}, {"x": object()}, "x"], ids=str)
+@pytest.mark.parametrize("wrong", [{"stream": True}, {"x": object()}, "x"], ids=["a key of ours", "no JSON", "a text"])
 def test_an_error_about_extra_fields_shows_none_of_their_values(wrong):
     body = {"api_key": KEYS["long"], **wrong} if isinstance(wrong, dict) else KEYS["long"]
     with pytest.raises(ConfigError, match="extra_body") as raised:

@@ -1087,7 +1087,7 @@ def test_lines_of_foreign_making_are_skipped(tmp_path):
 # Wrong arguments
 
 SHARED = {
-    "judge": [None, "gpt-4o", ScriptedJudge, object()],
+    "judge": [None, "gpt-4o", ScriptedJudge, Ellipsis],
     "name": ["", " ", 5],
     "group_size": [0, -1, 2.0, True, "8"],
     "group_key": ["", 5],
@@ -1110,7 +1110,7 @@ OWN = {
         "min_votes": [0, 2, 1.5, None],
         "combine": ["mean", None, True],
         "cache_dir": [5, True, ""],
-        "principles_judge": ["gpt-4o", 0, object()],
+        "principles_judge": ["gpt-4o", 0, Ellipsis],
         "principles_template": [5, "", "no_such_template", "no marks\n"],
     },
     ListwiseReward: {"votes": [0, 1.5, None], "min_votes": [0, 9], "shuffle": [1, "yes", None], "orders": [0, -2, 1.5]},
