@@ -2,13 +2,15 @@
 
     python examples/judge_training/train_gram.py --spoil layers --pairs 60000 --seed 0 --out trained
     python examples/judge_training/train_gram.py --spoil labels --seed 0 --out trained
+    python examples/judge_training/train_gram.py --spoil position --seed 0 --out trained
     GRAMReward(TransformersJudge("trained"))
 
 The judge of this package compares well already, so its sense for pairs is taken away first. `--spoil layers` draws all four
 layers anew and keeps the embeddings: nothing is left. `--spoil labels` trains it on random labels: it answers about at
-random, but what it knew lies beneath and comes back fast. Then it learns from preferences in TRL's format, on training
-questions: question, better answer, worse answer, and no score. What is measured is the real `GRAMReward`, both orders, on 500
-pairs on questions that training never has. A judge of your own: --judge, and no --spoil.
+random, but what it knew lies beneath and comes back fast. `--spoil position` teaches it to prefer the first answer, nine
+times of ten, whatever the two are. Then it learns from preferences in TRL's format, on training questions: question, better
+answer, worse answer, and no score. What is measured is the real `GRAMReward`, both orders, on 500 pairs on questions that
+training never has. A judge of your own: --judge, and no --spoil.
 
 Right before and after, and processor seconds of the training, on a core shared with other work:
 
@@ -17,11 +19,14 @@ Right before and after, and processor seconds of the training, on a core shared 
     labels, 6000 pairs      54.2 -> 99.6 %  39 s  53.8 -> 99.4 %  40 s  58.2 -> 98.6 %  40 s
     the same with --lora    54.2 -> 99.2 %  41 s
     with --loss vocabulary  54.2 -> 81.0 %  53 s
+    position, 6000 pairs    68.2 -> 99.8 %  38 s  65.2 -> 99.4 %  38 s  58.0 -> 99.2 %  37 s
+    pairs that turn          100 ->  1.2 %         100 ->  1.0 %         100 ->  0.6 %
 
-The last is TRL's own cross-entropy over the vocabulary, on the same examples at the same step size. With --spoil layers a
-step size of 3e-3 in place of 1e-3 learns little: after 30,000 pairs 63.8 instead of 85.0 % (seed 0). The loss asks which
-label is likelier, not that either be likely: after --spoil layers both together have less than 1 % of the probability over
-the vocabulary, which a local judge reads exactly and an endpoint's list of the likeliest tokens may not hold.
+A pair turns whose two orders give it two winners. "vocabulary" is TRL's own cross-entropy, on the same examples at the same
+step size. With --spoil layers a step size of 3e-3 in place of 1e-3 learns little: after 30,000 pairs 63.8 instead of 85.0 %
+(seed 0). The loss asks which label is likelier, not that either be likely: after --spoil layers both together have less than
+1 % of the probability over the vocabulary, which a local judge reads exactly and an endpoint's list of the likeliest tokens
+may not hold.
 """
 
 from __future__ import annotations
