@@ -146,6 +146,7 @@ def test_columns_that_are_missing_or_wrong(columns, told):
         pytest.param({"margin": -1}, "at least 0", id="negative margin"),
         pytest.param({"format_penalty": 0.5}, "at most 0", id="a reward for bad form"),
         pytest.param({"quantile": 2}, "at most 1", id="quantile"),
+        pytest.param({"read": "score"}, "a function from a Reply", id="read"),
     ],
 )
 def test_wrong_arguments(options, told):

@@ -96,6 +96,10 @@ class IntergroupReward:
     ) -> None:
         if bound is not None and kind != "preference":
             raise ConfigError(f"bound={bound!r} with kind={kind!r}; it has a meaning with 'preference' alone.")
+        if not callable(read):
+            raise ConfigError(
+                f"read={read!r}; allowed is a function from a Reply to a score, or that raises ParseError."
+            )
         if kind == "interval":
             arguments.installed("kind='interval'", "scipy", extra="training")
         self.rule = Rule(
