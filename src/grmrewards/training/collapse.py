@@ -1,7 +1,7 @@
 """Whether a judge that is trained is still a judge: figures of each batch of its judgements, and warnings.
 
-What IRPM reports of a judge that collapses (section 4 there, its soft preference reward after some 400 steps): scores drift
-apart until nearly all are at an end of the scale, and more and more of them tie.
+A judge collapses (IRPM tells it of its soft preference reward, after some 400 steps) when its scores drift apart until many are
+at an end of the scale, where they tie.
 """
 
 from __future__ import annotations
