@@ -31,6 +31,7 @@ RULES = [
     Rule("preference", bound=2.0),
     Rule("preference", margin=1.0, bound=0.5),
 ]
+steady = settings(deadline=None, derandomize=True, max_examples=25)
 scores = st.lists(st.floats(0, 10, allow_nan=False), min_size=2, max_size=8)
 
 
@@ -127,7 +128,7 @@ def _on_the_edge(rule, chosen, rejected, extra):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=named)
-@settings(max_examples=25)
+@steady
 @given(chosen=scores, rejected=scores)
 def test_a_higher_score_of_the_better_answer_is_never_worth_less(rule, chosen, rejected):
     rewards, others = intergroup_rewards(chosen, rejected, rule)
@@ -138,13 +139,14 @@ def test_a_higher_score_of_the_better_answer_is_never_worth_less(rule, chosen, r
 
 
 @pytest.mark.parametrize("rule", RULES, ids=named)
-@settings(max_examples=25)
+@steady
 @given(chosen=scores, rejected=scores)
 def test_rewards_are_finite_and_in_the_rule_s_range(rule, chosen, rejected):
     values = [v for side in intergroup_rewards(chosen, rejected, rule) for v in side]
     assert all(math.isfinite(v) and rule.lowest() <= v <= 1.0 for v in values)
 
 
+@steady
 @given(chosen=scores, rejected=scores)
 def test_the_soft_rewards_mean_is_the_estimated_preference(chosen, rejected):
     """Eq. 4: the mean over either side is the same Monte Carlo estimate."""
