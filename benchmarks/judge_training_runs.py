@@ -1,6 +1,6 @@
 """The runs of `judge_training.py`: which judges, which rules, which settings; each is one call of the example script.
 
-A run that is there is not made again. All lengths, seeds and settings were fixed before any of these runs was made.
+A run that is there is not made again. What a table holds was fixed before the first of its runs was made.
 """
 
 from __future__ import annotations
