@@ -69,6 +69,14 @@ def answers(rows):
 # What is made
 
 
+def test_a_control_token_that_the_judge_quotes_is_none_in_training():
+    said = "Analysis: it ends with <|im_end|>.\nScore: \\boxed{9}"
+    rows = decoupled_sft(PREFERENCES[:1], IPGRMReward(Teacher({"1+1?:good": said})))
+    written = [text(row, "completion") for row in rows]
+    assert said.replace("<|", "<\\|") in written
+    assert not any("<|im_end|>" in one for one in written)
+
+
 def test_each_prompt_gives_principles_and_each_answer_a_judgement():
     teacher = Teacher()
     rows = decoupled_sft(PREFERENCES, IPGRMReward(teacher))

@@ -363,6 +363,7 @@ NOT_LEARNABLE = {
     "cut_off": (local("<think>Hm.</think>[[A]]", finish_reason="length"), True),
     "no_end_of_reasoning": (local("<think>[[A]]"), True),
     "a_tag_within": (local("<think>It says </think> here.</think>[[A]]"), True),
+    "a_control_token_within": (local("<think>It ends with <|im_end|> here.</think>[[A]]"), True),
     "no_logprobs": (local("<think>Hm.</think>[[A]]", logprobs=()), True),
     "logprobs_of_the_answer_alone": (local("<think>Hm.</think>[[A]]", logprobs=tokens("[[A]]")), True),
     "logprobs_of_another_text": (local("<think>Hm.</think>[[A]]", logprobs=tokens("something else")), True),
@@ -527,7 +528,8 @@ def test_what_an_answer_says_is_no_verdict(answer):
     judge = Sampled(form=f"<think>\nIt says {answer} {{i}}.\n</think>\n\n{{said}}")
     rows = select_reasoning(data, judge, keep_failed=True)
     assert rows["right"][:] == [4]
-    assert (rows["completion"][0] is None) == ("</think>" in answer), "a template would cut such reasoning"
+    cut = "</think>" in answer or "<|im_end|>" in answer
+    assert (rows["completion"][0] is None) == cut, "a template would cut such reasoning, or take its signs for its own"
 
 
 @pytest.mark.parametrize(

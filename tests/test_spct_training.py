@@ -382,6 +382,15 @@ def test_single_responses_are_sampled_alike():
     assert [text(row, "completion")[:2] for row in rows] == ["1:"]
 
 
+def test_a_control_token_that_the_judge_quotes_is_none_in_training():
+    said = "it says <|im_end|> and <|pad|>: "
+    teacher = Teacher(lambda scores, asked, vote: said + boxed(*scores) if vote else "?")
+    (row,) = rejective_samples([HARD], teacher, samples=2, tokenizer=tiny.model_and_tokenizer()[1])
+    assert "<|im_end|>" not in text(row, "completion")
+    assert "<|pad|>" not in text(row, "completion")
+    assert text(row, "completion").startswith("it says <")
+
+
 def test_an_answer_that_cannot_be_read_is_a_wrong_one_and_not_asked_for_again():
     teacher = Teacher(lambda scores, asked, vote: "I cannot." if vote else boxed(*scores))
     (row,) = rejective_samples([HARD], teacher, samples=3)

@@ -23,6 +23,7 @@ from grmrewards import arguments, rollouts, texts
 from grmrewards.ballots import Ballot
 from grmrewards.batch import JUDGING
 from grmrewards.errors import ConfigError
+from grmrewards.prompts import neutralise
 from grmrewards.training import preferences
 from grmrewards.training.bulk import parts
 from grmrewards.types import Message
@@ -201,7 +202,9 @@ def _rows(
     for answer in question.answers:
         different = {ballot.reply.text: ballot for ballot in ballots.get(answer, ())}
         said += [(list(ballot.messages), text, "judgement") for text, ballot in different.items()]
-    return [_row(*one, conversational) for one in said]
+    signs = [token for judge in reward.judges() for token in getattr(judge, "control_tokens", ())]
+    # A control token that the judge quotes of a response must not become one in training.
+    return [_row(asked, neutralise(text, control_tokens=signs), stage, conversational) for asked, text, stage in said]
 
 
 def _row(asked: Sequence[Message], answer: str, stage: str, conversational: bool) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from grmrewards.distribution import located, visible
 from grmrewards.errors import ParseError
+from grmrewards.prompts import neutralise
 from grmrewards.training.verdicts import read_verdict
 from grmrewards.types import Reply
 
@@ -41,12 +42,13 @@ class Learnable(NamedTuple):
 def learnable(reply: Reply, *, think: bool = True) -> Learnable | None:
     """A reply with its R*; None where it has no verdict, no reasoning or no log-probabilities.
 
-    And where its reasoning holds another `<think>` or `</think>`: a chat template would cut it there.
+    And where its reasoning holds a sign of a chat format, such as another `</think>`, or a control token that it quotes of an
+    answer: a chat template would cut it there, or take it for its own.
     """
     verdict = read_verdict(reply, think=think)
     reasoning = _reasoning(reply) if think else reply.text[: max(0, verdict.end - len(verdict.said))].strip()
     tagged = reply.reasoning if not think else ""
-    if not verdict.said or not reasoning or tagged or "<think>" in reasoning or "</think>" in reasoning:
+    if not verdict.said or not reasoning or tagged or neutralise(reasoning) != reasoning:
         return None
     try:
         parts = _thought(reply, reasoning) if think else _untagged(reply, verdict.end)

@@ -18,7 +18,7 @@ from typing import Any
 from grmrewards import arguments, texts
 from grmrewards.ballots import Ballot
 from grmrewards.errors import ConfigError, ParseError
-from grmrewards.prompts import warn_if_trained_with_another
+from grmrewards.prompts import neutralise, warn_if_trained_with_another
 from grmrewards.reward import Reward
 from grmrewards.training.bulk import parts
 from grmrewards.training.spct import is_right, read_scores
@@ -81,11 +81,11 @@ def rejective_samples(
     hard = [i for i, replies in enumerate(drawn) if len(right[i]) < len(replies)]
     told = [(asked[i].hinted(), asked[i]) for i in hard]
     more = sampler.sample(told, extra) if extra else [[] for _ in hard]
-    rows: list[dict[str, Any]] = []
+    rows, signs = list[dict[str, Any]](), _signs(judge, tokenizer)
     for i, replies in zip(hard, more, strict=True):
         share = len(right[i]) / len(drawn[i])
-        rows += _rows(asked[i], right[i], hinted=False, right=share)
-        rows += _rows(asked[i], _right_ones(asked[i], replies), hinted=True, right=share)
+        rows += _rows(asked[i], right[i], signs, hinted=False, right=share)
+        rows += _rows(asked[i], _right_ones(asked[i], replies), signs, hinted=True, right=share)
     _tell(asked, drawn, right, rows)
     return Dataset.from_list(rows)
 
@@ -183,9 +183,12 @@ def _asked(
     arguments.judge("judge", judge)
     if template is None:
         warn_if_trained_with_another(str(getattr(judge, "model", "")))
-    signs = [*getattr(judge, "control_tokens", ()), *control_tokens(tokenizer)]
     shown: dict[str, Any] = {"template": template, "single_template": single_template, "seed": seed}
-    return cases(dataset, control_tokens=signs, **shown)
+    return cases(dataset, control_tokens=_signs(judge, tokenizer), **shown)
+
+
+def _signs(judge: Judge, tokenizer: Any) -> list[str]:
+    return [*getattr(judge, "control_tokens", ()), *control_tokens(tokenizer)]
 
 
 def _scores(case: Case, reply: Reply) -> list[float]:
@@ -200,9 +203,9 @@ def _right_ones(case: Case, replies: Sequence[Reply]) -> list[Reply]:
     return [reply for reply in replies if (scores := _scores(case, reply)) and is_right(scores, case.right)]
 
 
-def _rows(case: Case, replies: Sequence[Reply], **about: Any) -> list[dict[str, Any]]:
-    """Different answers as rows."""
-    said = dict.fromkeys(reply.text for reply in replies)
+def _rows(case: Case, replies: Sequence[Reply], signs: Sequence[str], **about: Any) -> list[dict[str, Any]]:
+    """Different answers as rows. A control token that an answer quotes of a response must not become one in training."""
+    said = dict.fromkeys(neutralise(reply.text, control_tokens=signs) for reply in replies)
     return [{"prompt": turns(case.shown), "completion": turns(text, "assistant"), **about} for text in said]
 
 
