@@ -38,8 +38,9 @@ def moved(model, *, adapter="default", seed=0):
     """`model` with that adapter far from where it began, as after much training."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
-        if "lora_B" in name and f".{adapter}." in name:
-            weight.data = torch.randn(weight.shape, generator=generator) * 2
+        if "lora_" in name and f".{adapter}." in name:  # both halves, or it would depend on what was drawn before
+            size = 2.0 if "lora_B" in name else weight.shape[1] ** -0.5
+            weight.data = torch.randn(weight.shape, generator=generator) * size
     return model
 
 
