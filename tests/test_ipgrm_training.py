@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("datasets", reason="needs the extra `trl`")
 
 from grmrewards import ConfigError, FatalJudgeError, IPGRMReward, JudgeOutage, Reply
-from grmrewards.training.bulk import AT_ONCE
+from grmrewards.bulk import AT_ONCE
 from grmrewards.training.ipgrm import decoupled_sft
 
 SHOWN = re.compile(r"\[The Begin of Response\]\n(.*?)\n\[The End of Response\]", re.DOTALL)

@@ -125,6 +125,12 @@ class Reward(Asks):
         shown = [self.reference_column, self.criteria_column, self.image_column]
         return [self.group_key, self.prompt_column, *shown]
 
+    def show_as_given(self) -> None:
+        """From now on show a group in its own order, and once: for measuring what places do to a judge.
+
+        Families that judge each response alone have no order; those that compare define it.
+        """
+
     def learned(self) -> dict[str, str]:
         """What judging has found out since this was last asked, that other processes shall know, too."""
         return {}

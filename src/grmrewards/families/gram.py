@@ -46,6 +46,7 @@ class GRAMReward(Reward):
 
     family: ClassVar[str] = "gram"
     score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    as_given: bool = False  # each pair once, the earlier response of the group first
     marks: ClassVar[tuple[str, ...]] = ("question", "answer_a", "answer_b")
 
     def __init__(
@@ -82,6 +83,9 @@ class GRAMReward(Reward):
     def columns(self) -> list[str | None]:
         return [*super().columns(), self.baseline_column]
 
+    def show_as_given(self) -> None:
+        self.as_given = True
+
     async def score(self, group: Group) -> list[float | None]:
         if self.baseline_column:
             return await self._against_baseline(group)
@@ -111,7 +115,8 @@ class GRAMReward(Reward):
     async def _known(self, group: Group, pairs: Sequence[pairing.Pair]) -> dict[pairing.Pair, float]:
         """P(i is better than j) for those of `pairs` where it could be had, each pair as (i, j) or (j, i)."""
         texts_G = group.responses
-        pairs = [(i, j) if texts_G[i] <= texts_G[j] else (j, i) for i, j in pairs]
+        if not self.as_given:
+            pairs = [(i, j) if texts_G[i] <= texts_G[j] else (j, i) for i, j in pairs]
         firsts, places = distinct([(texts_G[i], texts_G[j]) for i, j in pairs])  # equal texts meet one opponent once
         rows = {text: [i for i, other in enumerate(texts_G) if other == text] for text in texts_G}
         met = [(texts_G[i], texts_G[j]) for i, j in (pairs[at] for at in firsts)]
@@ -153,7 +158,8 @@ class GRAMReward(Reward):
     ) -> float | None:
         """P(first is better than second) by one judge; None unless all orders could be had."""
         # One order: which of the two is A is decided by the content, so that no place belongs to a row of the batch.
-        swaps = (False, True) if self.both_orders else (self.content_seed((first, second)) % 2 == 1,)
+        single = (False if self.as_given else self.content_seed((first, second)) % 2 == 1,)
+        swaps = (False, True) if self.both_orders and not self.as_given else single
         orders = await together(self._compare(judge, group, about, first, second, swapped) for swapped in swaps)
         logprobs = [order for order in orders if order is not None]
         if len(logprobs) < len(orders):

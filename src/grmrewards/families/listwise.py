@@ -54,6 +54,9 @@ class ListwiseReward(VotedReward):
         self.orders = arguments.whole("orders", orders, optional=True)
         super().__init__(judge, votes=votes, **shared)
 
+    def show_as_given(self) -> None:
+        self.shuffle = False
+
     async def score(self, group: Group) -> list[float | None]:
         firsts, places = distinct(group.responses)
         orders = self._orders(group, len(firsts))

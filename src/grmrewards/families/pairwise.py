@@ -47,6 +47,7 @@ class PairwiseReward(Reward):
 
     family: ClassVar[str] = "pairwise"
     score_range: ClassVar[tuple[float, float]] = (1.0, 10.0)
+    as_given: bool = False  # each pair once, the earlier response of the group first
     marks: ClassVar[tuple[str, ...]] = ("question", "responses")
 
     def __init__(
@@ -68,6 +69,9 @@ class PairwiseReward(Reward):
         super().__init__(judge, template="listwise" if template is None else template, **shared)
         if template is None:
             warn_if_trained_with_another(str(getattr(judge, "model", "")))
+
+    def show_as_given(self) -> None:
+        self.as_given = True
 
     async def score(self, group: Group) -> list[float | None]:
         firsts, places = distinct(group.responses)
@@ -101,6 +105,8 @@ class PairwiseReward(Reward):
 
     def _orders(self, group: Group, first: Rows, second: Rows) -> list[tuple[Rows, Rows]]:
         """Both orders; or one that the content decides, so that no place belongs to a row of the batch."""
+        if self.as_given:
+            return [(first, second)]
         if self.both_orders:
             return [(first, second), (second, first)]
         low, high = sorted((first, second), key=lambda rows: group.responses[rows[0]])

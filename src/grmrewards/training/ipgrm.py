@@ -25,7 +25,7 @@ from grmrewards.batch import JUDGING
 from grmrewards.errors import ConfigError
 from grmrewards.prompts import neutralise
 from grmrewards.training import preferences
-from grmrewards.training.bulk import parts
+from grmrewards.bulk import parts
 from grmrewards.types import Message
 
 if TYPE_CHECKING:

@@ -1,0 +1,93 @@
+"""Asking a judge about a whole dataset: in parts, each one call of a reward, so that a deadline is never one for all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from grmrewards import ranks
+from grmrewards.errors import ConfigError
+from grmrewards.journal import Journal
+from grmrewards.judging import Progress
+from grmrewards.outage import FailureWindow
+from grmrewards.reward import Reward
+
+T = TypeVar("T")
+AT_ONCE = 128  # prompts: they keep an endpoint busy, and a slow judge within the deadline of a call
+KEY = "asked_group"  # the column that tells the groups of a call: the same prompt may stand in several
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt and the completions that are judged side by side, with what the dataset's columns say of them all."""
+
+    prompt: Any
+    completions: Sequence[Any]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parts(items: Sequence[T], *, name: str, size: int = AT_ONCE) -> Iterator[Sequence[T]]:
+    """`items` in parts of `size`, with a progress bar over all. Raises `ConfigError` on several processes.
+
+    >>> [len(part) for part in parts(range(200), name="two parts")]
+    [128, 72]
+    """
+    if ranks.world_size() > 1:
+        raise ConfigError(
+            f"{name} on {ranks.world_size()} processes; make the dataset on one, before training. For several GPUs, serve the "
+            "judge (vLLM) and pass an OpenAIJudge."
+        )
+    with Progress(total=len(items), desc=name, unit="prompt", delay=2) as bar:
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            yield part
+            bar.update(len(part))
+
+
+def measured(
+    reward: Callable[..., Any], *, record: str | Path | None = None, raw: bool = False, as_given: bool = False
+) -> Callable[..., Any]:
+    """A copy of `reward` for measuring its judge; another function as it is.
+
+    What is unscored stays None, failures end nothing but where not one request was answered, and groups are told by
+    `KEY`. With `record`, finished judgements are kept in that file and taken from it. `raw`: on the judge's own scale.
+    `as_given`: families that compare show a group in its own order and once, instead of cancelling the effect of places.
+    """
+    if not isinstance(reward, Reward):
+        return reward
+    asked = copy.copy(reward)
+    asked.on_failure, asked.failures, asked.group_key, asked.group_size = "none", FailureWindow(1.0), KEY, None
+    asked.min_spread = 0.0
+    if raw:
+        asked.scale = "raw"
+    if record is not None:
+        asked.log_path, asked.journal = record, Journal(record, replay=True)
+    if as_given:
+        asked.show_as_given()
+    return asked
+
+
+def scores(
+    reward: Callable[..., Any], groups: Sequence[Asked], *, name: str, **call: Any
+) -> Iterator[list[float | None]]:
+    """What `reward` gives each completion of each group, in order, None where it has none; asked in parts, with a bar.
+
+    `reward` should be `measured`. `call` is passed on, such as log_metric. Raises `ConfigError` where it returns another
+    number of rewards, and what it raises.
+    """
+    for part in parts(groups, name=name):
+        rows = [(k, asked, completion) for k, asked in enumerate(part) for completion in asked.completions]
+        names = {column for _, asked, _ in rows for column in asked.columns}
+        columns: dict[str, Any] = {name: [asked.columns.get(name) for _, asked, _ in rows] for name in names}
+        if isinstance(reward, Reward):
+            columns[KEY] = [k for k, _, _ in rows]
+        prompts, completions = [asked.prompt for _, asked, _ in rows], [completion for _, _, completion in rows]
+        found = list(reward(prompts=prompts, completions=completions, **columns, **call))
+        if len(found) != len(rows):
+            raise ConfigError(f"reward={reward!r:.80} returned {len(found)} rewards for {len(rows)} completions.")
+        values = iter(found)
+        for asked in part:
+            yield [None if (value := next(values)) is None else float(value) for _ in asked.completions]
