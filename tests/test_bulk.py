@@ -2,8 +2,16 @@
 
 import pytest
 
-from grmrewards import ConfigError, GRAMReward, IRPMReward, JudgeError, ListwiseReward, PairwiseReward, ScriptedJudge
-from grmrewards import bulk
+from grmrewards import (
+    ConfigError,
+    GRAMReward,
+    IRPMReward,
+    JudgeError,
+    ListwiseReward,
+    PairwiseReward,
+    ScriptedJudge,
+    bulk,
+)
 from grmrewards.bulk import Asked
 
 GROUPS = [Asked("q", ["good", "bad"]), Asked("q", ["bad", "good", "fails"]), Asked("other", ["bad"])]

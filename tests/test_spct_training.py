@@ -24,9 +24,9 @@ from grmrewards import (  # noqa: E402
     ScriptedJudge,
     TransportError,
 )
+from grmrewards.bulk import AT_ONCE, parts  # noqa: E402
 from grmrewards.meta import MetaRewardModel  # noqa: E402
 from grmrewards.training import spct_data  # noqa: E402
-from grmrewards.bulk import AT_ONCE, parts  # noqa: E402
 from grmrewards.training.spct import SPCTReward, is_right, read_scores  # noqa: E402
 from grmrewards.training.spct_data import spct_rows  # noqa: E402
 from grmrewards.training.spct_samples import meta_ballot, meta_labels, rejective_samples  # noqa: E402

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 from grmrewards import arguments, rollouts, texts
 from grmrewards.ballots import Ballot
 from grmrewards.batch import JUDGING
+from grmrewards.bulk import parts
 from grmrewards.errors import ConfigError
 from grmrewards.prompts import neutralise
 from grmrewards.training import preferences
-from grmrewards.bulk import parts
 from grmrewards.types import Message
 
 if TYPE_CHECKING:

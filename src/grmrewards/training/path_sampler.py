@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from grmrewards import arguments
+from grmrewards.bulk import parts
 from grmrewards.errors import ConfigError
 from grmrewards.reward import Reward
-from grmrewards.bulk import parts
 from grmrewards.training.likelihoods import Learnable, learnable
 from grmrewards.training.verdicts import MARKS, TARGETS, Shown, read_verdict
 from grmrewards.types import Group, Judge, Reply

@@ -17,10 +17,10 @@ from typing import Any
 
 from grmrewards import arguments, texts
 from grmrewards.ballots import Ballot
+from grmrewards.bulk import parts
 from grmrewards.errors import ConfigError, ParseError
 from grmrewards.prompts import neutralise, warn_if_trained_with_another
 from grmrewards.reward import Reward
-from grmrewards.bulk import parts
 from grmrewards.training.spct import is_right, read_scores
 from grmrewards.training.spct_data import Case, cases, turns
 from grmrewards.training.tokens import control_tokens
