@@ -17,6 +17,7 @@ from grmrewards.reward import Reward
 
 T = TypeVar("T")
 AT_ONCE = 128  # prompts: they keep an endpoint busy, and a slow judge within the deadline of a call
+COMPLETIONS = 1024  # of all groups of a part
 KEY = "asked_group"  # the column that tells the groups of a call: the same prompt may stand in several
 
 
@@ -78,7 +79,8 @@ def scores(
     `reward` should be `measured`. `call` is passed on, such as log_metric. Raises `ConfigError` where it returns another
     number of rewards, and what it raises.
     """
-    for part in parts(groups, name=name):
+    most = max((len(asked.completions) for asked in groups), default=1)
+    for part in parts(groups, name=name, size=max(1, min(AT_ONCE, COMPLETIONS // max(most, 1)))):
         rows = [(k, asked, completion) for k, asked in enumerate(part) for completion in asked.completions]
         names = {column for _, asked, _ in rows for column in asked.columns}
         columns: dict[str, Any] = {name: [asked.columns.get(name) for _, asked, _ in rows] for name in names}
