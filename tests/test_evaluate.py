@@ -21,7 +21,7 @@ from grmrewards import (
     ScriptedJudge,
 )
 from grmrewards import record as records
-from grmrewards.evaluation import evaluate, rescore
+from grmrewards.evaluation import compare, evaluate, rescore
 
 PAIRS = [
     {"id": k, "prompt": f"q{k}", "chosen": f"virtue {k}", "rejected": f"vice {k}", "subset": "hep-go"}
@@ -137,6 +137,39 @@ def test_a_stored_run_is_counted_again_without_a_judge(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["lines"]["Overall"]["value"] == pytest.approx(95.0)
     assert "| Overall | 95.00 |" in (tmp_path / "result.md").read_text()
     assert "virtue 1" not in (tmp_path / "run.json").read_text(), "the texts of a benchmark are not copied"
+
+
+def points(right):
+    """A judge that is right on the questions of these numbers."""
+
+    def reply(messages):
+        text = messages[0].content
+        known = int(text.split("virtue" if "virtue" in text else "vice")[1].split()[0])
+        good = ("virtue" in text) == (known in right)
+        return f"<critique>.</critique><score>{9 if good else 2}</score>"
+
+    return IRPMReward(ScriptedJudge(reply))
+
+
+def test_two_runs_are_compared_item_by_item(tmp_path):
+    rows = [{**PAIRS[0], "id": k, "chosen": f"virtue {k}", "rejected": f"vice {k}"} for k in range(60)]
+    for name, right in {"a": range(30), "b": range(33), "c": range(30, 60)}.items():
+        evaluate(points(set(right)), "rewardbench", rows, output=tmp_path / name, resamples=5)
+    better = compare(tmp_path / "b", tmp_path / "a", resamples=300)["Overall"]
+    assert better.value == pytest.approx(5.0)
+    assert 0 <= better.low <= better.high < 12, "what is the same in both is not noise"
+    same = compare(tmp_path / "c", tmp_path / "a", resamples=300)["Overall"]
+    assert same.value == pytest.approx(0.0)
+    assert same.low < -20 < 20 < same.high
+    assert "| Overall | +5.00 |" in compare(tmp_path / "b", tmp_path / "a", resamples=5).markdown()
+
+
+def test_runs_of_two_benchmarks_are_not_compared(tmp_path):
+    reward = IRPMReward(ScriptedJudge(reply))
+    evaluate(reward, "rewardbench", PAIRS, output=tmp_path / "a", resamples=5)
+    evaluate(reward, "preferences", PAIRS, output=tmp_path / "b", resamples=5)
+    with pytest.raises(ConfigError, match="allowed are two of one"):
+        compare(tmp_path / "a", tmp_path / "b")
 
 
 OTHERS = {

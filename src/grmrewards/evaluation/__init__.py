@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from grmrewards.evaluation.compared import Comparison, compare
     from grmrewards.evaluation.items import Benchmark, Figure, Game, Item, Judged, Rules
     from grmrewards.evaluation.leaderboards import beside
     from grmrewards.evaluation.matches import contest, read_answers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BENCHMARKS",
     "Benchmark",
+    "Comparison",
     "Evaluation",
     "Figure",
     "Game",
@@ -36,6 +38,7 @@ __all__ = [
     "Table",
     "beside",
     "bradley_terry",
+    "compare",
     "contest",
     "elo",
     "evaluate",
@@ -46,6 +49,7 @@ __all__ = [
 
 _HOME = {
     "BENCHMARKS": "run",
+    "Comparison": "compared",
     "Evaluation": "result",
     "Line": "tables",
     "Match": "ranking",
@@ -53,6 +57,7 @@ _HOME = {
     "Table": "tables",
     "beside": "leaderboards",
     "bradley_terry": "ranking",
+    "compare": "compared",
     "contest": "matches",
     "elo": "ranking",
     "evaluate": "run",

@@ -36,11 +36,11 @@ def intervals(
         sample = {name: rng.choices(own, k=len(own)) for name, own in outcomes.items() if own}
         for name, figure in figures(sample).items():
             drawn.setdefault(name, []).append(figure.value)
-    return {name: _between(sorted(values), level) for name, values in drawn.items()}
+    return {name: between(sorted(values), level) for name, values in drawn.items()}
 
 
-def _between(ordered: Sequence[float], level: float) -> tuple[float, float]:
-    """The values between which `level` of them lie."""
+def between(ordered: Sequence[float], level: float) -> tuple[float, float]:
+    """The ends of what holds `level` of the values, which are in order."""
     cut = (1 - level) / 2
     last = len(ordered) - 1
     return ordered[round(cut * last)], ordered[round((1 - cut) * last)]

@@ -94,13 +94,18 @@ def rescore(
 
     Items that an unfinished run did not come to count as lost judgements. Raises `ConfigError` for a folder without a run.
     """
-    about = stored.read(Path(folder))
-    if about is None or about["benchmark"] not in BENCHMARKS:
-        raise ConfigError(f"{folder} holds no run; allowed is the output= of an evaluation.")
-    protocol = BENCHMARKS[about["benchmark"]]
+    about, protocol = opened(folder)
     items, games = stored.items(about), stored.games(Path(folder))
     made = table(protocol, items, games, ties=ties, errors=errors, resamples=resamples, seed=seed)
     return Evaluation(made, protocol.name, about["reward"], {})
+
+
+def opened(folder: str | Path) -> tuple[dict[str, Any], Benchmark]:
+    """What a folder says of its run, and the benchmark. Raises `ConfigError` for a folder without one."""
+    about = stored.read(Path(folder))
+    if about is None or about["benchmark"] not in BENCHMARKS:
+        raise ConfigError(f"{folder} holds no run; allowed is the output= of an evaluation.")
+    return about, BENCHMARKS[about["benchmark"]]
 
 
 # Asking

@@ -78,7 +78,7 @@ def table(
     """
     rules = benchmark.rules.but(ties=ties, errors=errors)
     judged = [Judged(item, games.get(item.id, ())) for item in items]
-    outcomes = counted(benchmark, judged, rules)
+    outcomes = {stratum: list(own.values()) for stratum, own in counted(benchmark, judged, rules).items()}
     spans = intervals(outcomes, benchmark.figures, resamples=resamples, level=level, seed=seed)
     figures = benchmark.figures(outcomes)
     ends = {name: spans.get(name, (figure.value, figure.value)) for name, figure in figures.items()}
@@ -99,15 +99,15 @@ def table(
     )
 
 
-def counted(benchmark: Benchmark, judged: Iterable[Judged], rules: Rules) -> dict[str, list[Any]]:
-    """The outcomes of each subset, one for each unit; without those that are dropped."""
+def counted(benchmark: Benchmark, judged: Iterable[Judged], rules: Rules) -> dict[str, dict[str, Any]]:
+    """The outcomes of each subset by their unit; without those that are dropped."""
     units: dict[tuple[str, str], list[Judged]] = {}
     for one in judged:
         units.setdefault((one.item.stratum, one.item.unit), []).append(one)
-    outcomes: dict[str, list[Any]] = {stratum: [] for stratum, _ in units}
-    for (stratum, _), own in units.items():
+    outcomes: dict[str, dict[str, Any]] = {stratum: {} for stratum, _ in units}
+    for (stratum, unit), own in units.items():
         if (found := benchmark.outcome(own, rules)) is not None:
-            outcomes[stratum].append(found)
+            outcomes[stratum][unit] = found
     return outcomes
 
 
