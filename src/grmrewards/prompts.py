@@ -53,7 +53,7 @@ class Template:
     """A prompt template.
 
     `source` is a text with marks, the path of a file, or the name of one of ours ("ipgrm", "ipgrm_principles",
-    "listwise", "irpm", "gram"). `required` names the marks that must occur. Raises `ConfigError` otherwise.
+    "ipgrm_in_view", "listwise", "irpm", "gram"). `required` names the marks that must occur. Raises `ConfigError` otherwise.
 
     >>> Template("Q: {question}\\nA: {response}", required=("response",)).fill(question="1+1?", response="2")
     'Q: 1+1?\\nA: 2'

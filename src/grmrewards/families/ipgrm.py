@@ -53,6 +53,7 @@ class IPGRMReward(VotedReward):
     marks: ClassVar[tuple[str, ...]] = ("question", "principles", "response")
     decimals: ClassVar[int] = 1
     pointwise = True
+    in_view: bool = False  # whether the writer of principles is shown the response
     if_there: ClassVar[tuple[str, ...]] = ("principles", "principals")
 
     def __init__(
@@ -109,6 +110,13 @@ class IPGRMReward(VotedReward):
     def learn(self, found: Mapping[str, str]) -> None:
         self.cache.put(found)
 
+    def show_response_to_principles(self) -> None:
+        """From now on have principles written with the response in view, one group a response, without the cache.
+
+        For measuring how far a judge bends its criteria towards what it sees (principle drift), and for nothing else.
+        """
+        self.in_view = True
+
     async def score(self, group: Group) -> list[float | None]:
         principles = await self.principles(group)
         while self.spent_ahead and (call := CALL.get()):
@@ -125,6 +133,9 @@ class IPGRMReward(VotedReward):
         given = next((group.columns[name][0] for name in self.if_there if name in group.columns), None)
         if given:
             return texts.clean(str(given))
+        if self.in_view:
+            seen = self.messages(group, template=Template("ipgrm_in_view"), response=group.responses[0], reference=None)
+            return await self._write_principles(seen)
         messages = self.messages(group, template=self.principles_template, reference=None)
         key = content_key(
             v=principles.VERSION,

@@ -1,0 +1,52 @@
+"""What a reward gives to the groups of an audit: each asked once, on a scale from 0 to 1, failures as None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from grmrewards import bulk
+from grmrewards.audit.probes import Scores, Trial
+from grmrewards.bulk import Asked
+from grmrewards.reward import Reward
+
+
+class Asking:
+    """A reward, and what it has given so far."""
+
+    def __init__(self, reward: Callable[..., Any], record: str | Path | None = None) -> None:
+        self.reward, self.record = reward, record
+        self.tag: str | None = getattr(reward, "answer_tag", None)
+        self.range = (0.0, 1.0)
+        self.given: dict[str, Scores] = {}
+        self.groups: dict[str, Asked] = {}
+
+    def measured(self, *, as_given: bool = False) -> Callable[..., Any]:
+        """The reward as it is asked."""
+        asked = bulk.measured(self.reward, record=self.record, as_given=as_given)
+        if isinstance(asked, Reward):
+            asked.scale = "unit"
+        return asked
+
+    def ask(self, groups: Iterable[Asked]) -> None:
+        """Ask about those groups that are new."""
+        new = {key: group for group in groups if (key := repr(group)) not in self.given}
+        found = bulk.scores(self.measured(), list(new.values()), name="audit")
+        self.given |= dict(zip(new, found, strict=True))
+        self.groups |= new
+
+    def normalise(self, real: Sequence[Asked]) -> None:
+        """Take the range of rewards from what the real answers were given, where it is not known to be the unit."""
+        known = [score for group in real for score in self.given[repr(group)] if score is not None]
+        if not isinstance(self.reward, Reward) and known and max(known) > min(known):
+            self.range = (min(known), max(known))
+
+    def scores(self, group: Asked) -> Scores:
+        """What the answers of a group were given."""
+        low, high = self.range
+        return [None if score is None else (score - low) / (high - low) for score in self.given[repr(group)]]
+
+    def figure(self, trial: Trial) -> float | None:
+        """The figure of a trial."""
+        return trial.figure(*map(self.scores, trial.groups))

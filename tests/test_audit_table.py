@@ -1,0 +1,18 @@
+"""The audit finds every planted weakness and raises no false alarm, at its forty cases and over five seeds."""
+
+import pytest
+from planted import PLANTED
+
+from grmrewards.audit import CASES, audit
+
+SEEDS = range(5)
+
+
+@pytest.mark.parametrize("seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])])
+@pytest.mark.parametrize("name", PLANTED)
+def test_no_miss_and_no_false_alarm(name, seed):
+    make, weakness, must, may = PLANTED[name]
+    found = audit(make(seed, **weakness), CASES)
+    weak = {finding.probe for finding in found.weak}
+    assert must <= weak, f"missed {must - weak}"
+    assert weak <= must | may, f"false alarm {weak - must - may}"
