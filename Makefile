@@ -9,7 +9,7 @@ VENV_LLAMA := .venv-llama
 ARGS ?=
 TRAINING := tests/training tests/ranks/test_training_on_ranks.py tests/test_transformers_judge.py tests/test_isolated_judge.py tests/test_adapter_judge.py
 MAIN := "not trl and not ranks and not slow and not faults and not notebooks"
-TIMED := $(patsubst %,tests/test_%.py,ahead asking batching endpoint_faults front_door hedging identity images isolated_judge \
+TIMED := $(patsubst %,tests/test_%.py,ahead asking batching cli endpoint_faults front_door hedging identity images isolated_judge \
 	label_ids openai_judge pacing principles probe replay replicas reward runner selection server_check sharper_endpoint \
 	transformers_judge vllm_judge votes)
 

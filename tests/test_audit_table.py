@@ -8,7 +8,7 @@ from grmrewards.audit import CASES, audit
 SEEDS = range(5)
 
 
-@pytest.mark.parametrize("seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", PLANTED)
 def test_no_miss_and_no_false_alarm(name, seed):
     make, weakness, must, may = PLANTED[name]

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from grmrewards import FatalJudgeError, IRPMReward, Message, OpenAIJudge, cli
+from grmrewards import FatalJudgeError, IRPMReward, Message, OpenAIJudge
 from grmrewards.judges import probe
 from test_probe import Server
 
@@ -99,12 +99,6 @@ def test_answers_are_looked_at_in_passing(caplog, ignored):
     assert said == ["answers are longer than the ", "the votes on 8 questions in "]
 
 
-def test_the_command_line_shows_the_report(capsys):
-    with Server(ignores=["n"]) as server:
-        assert cli.main(["probe", "--model", "judge", "--base-url", server.url]) == 0
-        assert "n: one answer comes" in capsys.readouterr().out
-    with Server(refuses={"model": 404}) as server:
-        assert cli.main(["probe", "--model", "judge", "--base-url", server.url]) == 1
-        assert "HTTP 404" in capsys.readouterr().err
-        with pytest.raises(FatalJudgeError):
-            judge_at(server).probe()
+def test_a_model_that_is_not_there_ends_the_probe():
+    with Server(refuses={"model": 404}) as server, pytest.raises(FatalJudgeError):
+        judge_at(server).probe()

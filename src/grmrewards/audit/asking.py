@@ -1,8 +1,12 @@
-"""What a reward gives to the groups of an audit: each asked once, on a scale from 0 to 1, failures as None."""
+"""What a reward gives to the groups of an audit: each asked once, on a scale from 0 to 1, failures as None.
+
+A judge of single answers is asked about each answer once, whatever groups it stands in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ class Asking:
     def __init__(self, reward: Callable[..., Any], record: str | Path | None = None) -> None:
         self.reward, self.record = reward, record
         self.tag: str | None = getattr(reward, "answer_tag", None)
+        self.alone = bool(getattr(reward, "pointwise", False))
         self.range = (0.0, 1.0)
         self.given: dict[str, Scores] = {}
         self.groups: dict[str, Asked] = {}
@@ -30,22 +35,31 @@ class Asking:
         return asked
 
     def ask(self, groups: Iterable[Asked]) -> None:
-        """Ask about those groups that are new."""
-        new = {key: group for group in groups if (key := repr(group)) not in self.given}
+        """Ask about what is new in these groups."""
+        parts = [part for group in groups for part in self._parts(group)]
+        new = {key: part for part in parts if (key := repr(part)) not in self.given}
         found = bulk.scores(self.measured(), list(new.values()), name="audit")
         self.given |= dict(zip(new, found, strict=True))
         self.groups |= new
 
+    def _parts(self, group: Asked) -> Sequence[Asked]:
+        """What is judged side by side."""
+        return [replace(group, completions=[answer]) for answer in group.completions] if self.alone else [group]
+
+    def raw(self, group: Asked) -> Scores:
+        """What the answers of a group were given, as the reward gave it."""
+        return [score for part in self._parts(group) for score in self.given[repr(part)]]
+
     def normalise(self, real: Sequence[Asked]) -> None:
         """Take the range of rewards from what the real answers were given, where it is not known to be the unit."""
-        known = [score for group in real for score in self.given[repr(group)] if score is not None]
+        known = [score for group in real for score in self.raw(group) if score is not None]
         if not isinstance(self.reward, Reward) and known and max(known) > min(known):
             self.range = (min(known), max(known))
 
     def scores(self, group: Asked) -> Scores:
         """What the answers of a group were given."""
         low, high = self.range
-        return [None if score is None else (score - low) / (high - low) for score in self.given[repr(group)]]
+        return [None if score is None else (score - low) / (high - low) for score in self.raw(group)]
 
     def figure(self, trial: Trial) -> float | None:
         """The figure of a trial."""

@@ -64,8 +64,7 @@ def of_principles(asking: Asking, cases: Sequence[Case], limits: Limits) -> list
         for case in cases
         for answer in (case.good, case.poor)
     ]
-    alone = {repr(group): group for group in groups}
-    asking.ask(alone.values())
+    asking.ask(groups)
     seen = list(bulk.scores(drifting, groups, name="audit of principles"))
     gains = [less(own[0], asking.scores(group)[0]) for own, group in zip(seen, groups, strict=True)]
     halves = [_mean_of_both(gains[2 * k], gains[2 * k + 1]) for k in range(len(answers) // 2)]
@@ -111,7 +110,7 @@ def agreement(asking: Asking, other: Asking, cases: Sequence[Case]) -> Finding:
     signs = [
         (one, two)
         for own, their in zip(groups, theirs, strict=True)
-        if (one := _sign(asking.scores(own))) is not None and (two := _sign(other.given[repr(their)])) is not None
+        if (one := _sign(asking.scores(own))) is not None and (two := _sign(other.raw(their))) is not None
     ]
     alike = [1 - abs(one - two) / 2 for one, two in signs]
     says = "the share of cases that the second judge puts in the same order"

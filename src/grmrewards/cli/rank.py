@@ -11,7 +11,7 @@ import click
 from grmrewards.cli import options
 
 
-class Named(click.ParamType):
+class Named(click.ParamType):  # type: ignore[type-arg]  # older clicks have no generic one
     """A name and a file: NAME=FILE, or a file alone, which is named by its stem."""
 
     name = "NAME=FILE"
