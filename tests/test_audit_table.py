@@ -1,9 +1,9 @@
 """The audit finds every planted weakness and raises no false alarm, at its forty cases and over five seeds."""
 
 import pytest
-from planted import PLANTED
 
 from grmrewards.audit import CASES, audit
+from planted import PLANTED
 
 SEEDS = range(5)
 

@@ -1,7 +1,8 @@
 """From one figure a case to a verdict: weak, sound, or unclear. Pure functions.
 
-A figure has an interval of 99 % over the cases, as there are a dozen probes and each may raise a false alarm. It is `weak` where all of it lies beyond what is tolerated, `sound` where an
-effect of twice that is excluded (half, where more is better), and `unclear` else: then more cases are needed.
+A figure has an interval of 99 % over the cases, as there are a dozen probes and each may raise a false alarm. It is `weak`
+where all of it lies beyond what is tolerated, `sound` where a larger effect is excluded (for gains twice as large), and
+`unclear` else: then more cases are needed.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def command(
     from grmrewards.audit import CASES, audit, cases_of
 
     reward = options.reward_of(given, options.judge_of(given))
-    found = audit(reward, cases_of(data) if data else CASES, record=record, seed=given["seed"] or 0)
+    found = audit(reward, cases_of(data) if data else CASES, record=record)
     if write:
         page = found.markdown() if write.suffix == ".md" else json.dumps(found.as_dict(), indent=1)
         write.write_text(page + "\n", encoding="utf-8")

@@ -35,8 +35,9 @@ def counting_options(command: F) -> F:
 @click.option("--limit", type=click.IntRange(1), help="so many items at most, drawn at random")
 @counting_options
 @click.option("--fail-under", type=click.FloatRange(0, 100), help="exit with 3 if the overall figure is below")
+@click.option("--published", is_flag=True, help="print the figures of papers, too (the file result.md has them)")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
-def command(benchmark: str, as_json: bool, fail_under: float | None, **given: Any) -> int:
+def command(benchmark: str, published: bool, as_json: bool, fail_under: float | None, **given: Any) -> int:
     """Measure a judge in a BENCHMARK, by its official rules.
 
     The judge is asked as a reward of the given family asks it. With --output the run is kept in a folder: the same command
@@ -47,7 +48,7 @@ def command(benchmark: str, as_json: bool, fail_under: float | None, **given: An
     reward = options.reward_of(given, options.judge_of(given))
     call = {name: given[name] for name in ("output", "limit", "ties", "errors", "resamples")}
     found = evaluate(reward, benchmark, given["data"], seed=given["seed"] or 0, **call)
-    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else found.markdown())
+    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else found.markdown(published=published))
     if not as_json:
         click.echo(_cost(found.usage, given))
     overall = found.table.lines.get("Overall") or found.table["human preference"]

@@ -23,4 +23,5 @@ def command(run: Path, against: Path | None, as_json: bool, **rules: Any) -> Non
     from grmrewards.evaluation import compare, rescore
 
     found: Any = compare(run, against, **rules) if against else rescore(run, **rules)
-    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else found.markdown())
+    page = found.markdown() if against else found.markdown(published=False)
+    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else page)

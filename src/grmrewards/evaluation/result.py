@@ -8,30 +8,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grmrewards.evaluation import stored
+from grmrewards.evaluation import leaderboards, stored
 from grmrewards.evaluation.tables import Table
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The `table` of a reward in a benchmark; `reward` says its settings, `usage` the calls and tokens of this run alone."""
+    """The `table` of a reward in a benchmark; `reward` says its settings, `usage` the calls and tokens of this run alone.
+
+    `made_up`: on look-alike data, beside which published figures would mean nothing.
+    """
 
     table: Table
     benchmark: str
     reward: Mapping[str, Any]
     usage: Mapping[str, float]
+    made_up: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """In a form that JSON has."""
-        kept = {"benchmark": self.benchmark, "reward": dict(self.reward), "usage": dict(self.usage)}
+        kept = {
+            "benchmark": self.benchmark,
+            "reward": dict(self.reward),
+            "usage": dict(self.usage),
+            "made_up": self.made_up,
+        }
         return {**kept, **self.table.as_dict(), "title": self.table.benchmark, "benchmark": self.benchmark}
 
     def markdown(self, *, published: bool = True) -> str:
-        """The table, and with `published` those figures of papers that there are, this judge among them."""
-        from grmrewards.evaluation import leaderboards  # TEMPORARY
-
+        """The table, and with `published` the figures of papers, this judge among them; none beside made-up data."""
         figures = {name: line.value for name, line in self.table.lines.items()}
-        beside = leaderboards.beside(self.benchmark, figures) if published else ""
+        beside = leaderboards.beside(self.benchmark, figures) if published and not self.made_up else ""
         return "\n\n".join(part for part in (self.heading(), self.table.markdown(), beside) if part) + "\n"
 
     def heading(self) -> str:

@@ -70,13 +70,13 @@ def evaluate(
     protocol.rules.but(ties=ties, errors=errors)  # a wrong word is told before a judge is paid
     items = _drawn(protocol.read(loading.rows(protocol, data)), limit, seed)
     folder = None if output is None else Path(output)
-    about = _about(reward, protocol, items, seed)
+    about = {**_about(reward, protocol, items, seed), "made_up": isinstance(data, str) and data == loading.LOOK_ALIKE}
     if folder:
         stored.begin(folder, about, items)
     usage: Counter[str] = Counter()
     games = _games(reward, protocol, items, folder=folder, seed=seed, usage=usage)
     made = table(protocol, items, games, ties=ties, errors=errors, resamples=resamples, seed=seed)
-    found = Evaluation(made, protocol.name, about["reward"], dict(usage))
+    found = Evaluation(made, protocol.name, about["reward"], dict(usage), about["made_up"])
     if folder:
         found.save(folder)
     return found
@@ -97,7 +97,7 @@ def rescore(
     about, protocol = opened(folder)
     items, games = stored.items(about), stored.games(Path(folder))
     made = table(protocol, items, games, ties=ties, errors=errors, resamples=resamples, seed=seed)
-    return Evaluation(made, protocol.name, about["reward"], {})
+    return Evaluation(made, protocol.name, about["reward"], {}, about["made_up"])
 
 
 def opened(folder: str | Path) -> tuple[dict[str, Any], Benchmark]:
