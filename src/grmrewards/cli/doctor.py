@@ -18,6 +18,7 @@ NOTHING_READ = 1
 
 @click.command(short_help="see what a judge can do, where its doubt lies, its speed and cost, and the options to use")
 @options.judge_options
+@options.price_options
 @click.option(
     "--family",
     type=click.Choice(["ipgrm", "listwise", "irpm"]),

@@ -54,7 +54,7 @@ class Votes(click.ParamType):  # type: ignore[type-arg]  # older clicks have no 
 
 
 def judge_options(command: F) -> F:
-    """The options that say which judge, and what it costs. `judge_of` makes it from what was given."""
+    """The options that say which judge. `judge_of` makes it from what was given."""
     return _with(
         command,
         click.option("--model", required=True, metavar="NAME", help="the judge; with --local a folder, or 'embedded'"),
@@ -63,6 +63,13 @@ def judge_options(command: F) -> F:
         click.option("--max-tokens", type=click.IntRange(1), help="the longest answer (default: 2048)"),
         click.option("--temperature", type=click.FloatRange(0, 2), help="of its answers (default: the family's)"),
         click.option("--max-concurrency", type=click.IntRange(1), help="requests at once (default: 64)"),
+    )
+
+
+def price_options(command: F) -> F:
+    """What a judge costs."""
+    return _with(
+        command,
         click.option("--price-in", type=click.FloatRange(0), help="money for a million tokens that it reads"),
         click.option("--price-out", type=click.FloatRange(0), help="money for a million tokens that it writes"),
     )
@@ -89,7 +96,7 @@ def _with(command: F, *options: Callable[[F], F]) -> F:
 
 def judge_of(given: Mapping[str, Any], **more: Any) -> Judge:
     """The judge that the values of `judge_options` describe; `more` are arguments that only an endpoint takes."""
-    if (given["price_in"] is None) != (given["price_out"] is None):
+    if (given.get("price_in") is None) != (given.get("price_out") is None):
         raise click.UsageError("--price-in and --price-out belong together; give both, or none.")
     own = {name: given[name] for name in JUDGE}
     if given["local"]:

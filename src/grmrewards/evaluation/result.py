@@ -25,6 +25,14 @@ class Evaluation:
     usage: Mapping[str, float]
     made_up: bool = False
 
+    @property
+    def headline(self) -> float:
+        """The one figure that a benchmark is quoted by, in per cent: its overall one; PPE's mean over the sets, or else its
+        human preference.
+        """
+        names = ("Overall", "correctness", "human preference")
+        return next(self.table[name].value for name in names if name in self.table.lines)
+
     def as_dict(self) -> dict[str, Any]:
         """In a form that JSON has."""
         kept = {
