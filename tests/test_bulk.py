@@ -64,6 +64,11 @@ def test_another_function_is_asked_with_the_columns_of_the_groups():
     assert list(bulk.scores(bulk.measured(reward), groups, name="test")) == [[1.0, 0.0], [0.0, 1.0]]
 
 
+def test_what_is_no_finite_number_is_no_score():
+    given = [float("nan"), float("inf")]
+    assert list(bulk.scores(lambda prompts, completions: given, GROUPS[:1], name="test")) == [[None, None]]
+
+
 def test_a_function_that_loses_rows_is_told():
     with pytest.raises(ConfigError, match="returned 1 rewards for 2"):
         list(bulk.scores(lambda prompts, completions: [1.0], GROUPS[:1], name="test"))

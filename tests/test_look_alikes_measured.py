@@ -59,9 +59,9 @@ def test_the_command_line_ranks_checkpoints(tmp_path, capsys):
         lines = [json.dumps({"prompt": q, "completion": a}) for q, a in zip(questions, own, strict=True)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
     files = [str(tmp_path / "bad.jsonl"), f"best={tmp_path / 'good.jsonl'}"]
-    assert cli.main(["rank", *files, "--model", "embedded", "--local"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.index("| best |") < shown.index("| bad |")
+    assert cli.main(["rank", *files, "--anchor", "bad", "--model", "embedded", "--local"]) == 0
+    _, first, second, _ = capsys.readouterr().out.splitlines()
+    assert (first.split()[0], *second.split()[:2]) == ("best", "bad", "+0")
     with pytest.raises(SystemExit) as wrong:
         cli.main(["rank", "nowhere.jsonl", "--model", "embedded", "--local"])
     assert wrong.value.code == 2

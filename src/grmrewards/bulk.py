@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ def measured(
 def scores(
     reward: Callable[..., Any], groups: Sequence[Asked], *, name: str, **call: Any
 ) -> Iterator[list[float | None]]:
-    """What `reward` gives each completion of each group, in order, None where it has none; asked in parts, with a bar.
+    """What `reward` gives each completion of each group, in order, None where it has none or no finite one; asked in parts, with a bar.
 
     `reward` should be `measured`. `call` is passed on, such as log_metric. Raises `ConfigError` where it returns another
     number of rewards, and what it raises.
@@ -92,4 +93,9 @@ def scores(
             raise ConfigError(f"reward={reward!r:.80} returned {len(found)} rewards for {len(rows)} completions.")
         values = iter(found)
         for asked in part:
-            yield [None if (value := next(values)) is None else float(value) for _ in asked.completions]
+            yield [_finite(next(values)) for _ in asked.completions]
+
+
+def _finite(value: Any) -> float | None:
+    """A reward as a number; what is no number, or no finite one, is none."""
+    return None if value is None or not math.isfinite(float(value)) else float(value)

@@ -34,7 +34,9 @@ def counting_options(command: F) -> F:
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="folder of the run; goes on from it")
 @click.option("--limit", type=click.IntRange(1), help="so many items at most, drawn at random")
 @counting_options
-@click.option("--fail-under", type=click.FloatRange(0, 100), help="exit with 3 if the overall figure (PPE: correctness) is below")
+@click.option(
+    "--fail-under", type=click.FloatRange(0, 100), help="exit with 3 if the overall figure (PPE: correctness) is below"
+)
 @click.option("--published", is_flag=True, help="print the figures of papers, too (the file result.md has them)")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def command(benchmark: str, published: bool, as_json: bool, fail_under: float | None, **given: Any) -> int:

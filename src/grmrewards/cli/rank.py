@@ -29,6 +29,7 @@ class Named(click.ParamType):  # type: ignore[type-arg]  # older clicks have no 
 @options.judge_options
 @options.family_options
 @click.option("--opponent", metavar="NAME", help="play against this one alone (default: all against all)")
+@click.option("--anchor", metavar="NAME", help="give ratings as differences to this one")
 @click.option("--elo", "by_elo", is_flag=True, help="Elo in random orders, instead of Bradley-Terry")
 @click.option(
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="file that keeps judgements; goes on from it"
@@ -37,6 +38,7 @@ class Named(click.ParamType):  # type: ignore[type-arg]  # older clicks have no 
 def command(
     answers: tuple[tuple[str, Path], ...],
     opponent: str | None,
+    anchor: str | None,
     by_elo: bool,
     record: Path | None,
     as_json: bool,
@@ -51,5 +53,5 @@ def command(
     reward = options.reward_of(given, options.judge_of(given))
     prompts, found = read_answers(files)
     matches = contest(reward, prompts, found, opponent=opponent, record=record, seed=given["seed"] or 0)
-    ranking = (elo if by_elo else bradley_terry)(matches)
-    click.echo(json.dumps(ranking.as_dict(), indent=1) if as_json else ranking.markdown())
+    ranking = (elo if by_elo else bradley_terry)(matches, anchor=anchor)
+    click.echo(json.dumps(ranking.as_dict(), indent=1) if as_json else ranking.report())
