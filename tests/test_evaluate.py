@@ -236,6 +236,23 @@ def test_rows_come_from_files_of_every_kind(tmp_path):
         evaluate(reward, "preferences", tmp_path / "broken.jsonl")
 
 
+def test_a_reference_in_one_s_own_data_reaches_the_judge():
+    shown = []
+    judge = ScriptedJudge(lambda messages: shown.append(messages[0].content) or reply(messages))
+    rows = [{**PAIRS[k], "answer": f"the answer is {k}", "id": k} for k in range(3)]
+    evaluate(IRPMReward(judge, reference_column="answer"), "preferences", rows, resamples=5)
+    assert all(any(f"the answer is {k}" in text and f"q{k}" in text for text in shown) for k in range(3))
+
+
+def test_parquet_is_read_and_a_hub_that_is_not_there_is_told(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="an extra")
+    datasets.Dataset.from_list(PAIRS[:3]).to_parquet(tmp_path / "rows.parquet")
+    reward = IRPMReward(ScriptedJudge(reply))
+    assert evaluate(reward, "preferences", tmp_path / "rows.parquet", resamples=5).table["Overall"].n == 3
+    with pytest.raises(ConfigError, match=r"allenai/reward-bench.*cannot be had.*pass data="):
+        evaluate(reward, "rewardbench")
+
+
 def test_a_benchmark_without_a_hub_says_so():
     with pytest.raises(ConfigError, match="on no hub; pass data="):
         evaluate(IRPMReward(ScriptedJudge(reply)), "rmb")

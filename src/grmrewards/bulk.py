@@ -75,10 +75,10 @@ def measured(
 def scores(
     reward: Callable[..., Any], groups: Sequence[Asked], *, name: str, **call: Any
 ) -> Iterator[list[float | None]]:
-    """What `reward` gives each completion of each group, in order, None where it has none or no finite one; asked in parts, with a bar.
+    """What `reward` gives each completion of each group, in order; None where it has no score, or no finite one.
 
-    `reward` should be `measured`. `call` is passed on, such as log_metric. Raises `ConfigError` where it returns another
-    number of rewards, and what it raises.
+    Asked in parts, with a bar. `reward` should be `measured`; `call` is passed on, such as log_metric. Raises `ConfigError`
+    where it returns another number of rewards, and what it raises.
     """
     most = max((len(asked.completions) for asked in groups), default=1)
     for part in parts(groups, name=name, size=max(1, min(AT_ONCE, COMPLETIONS // max(most, 1)))):

@@ -26,7 +26,7 @@ class Item:
     """One prompt with its responses, whose order says which is better, as the benchmark defines it.
 
     `stratum` is the subset that it belongs to; items of one `cluster` (by default itself) count as one. `facts` are what
-    the scoring needs beside the scores, in a form that JSON has.
+    the scoring needs beside the scores, in a form that JSON has; `columns` what a reward may read, such as a reference.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Item:
     stratum: str
     cluster: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:

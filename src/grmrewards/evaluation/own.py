@@ -29,14 +29,17 @@ SUBSETS = ("subset", "category", "domain", "source", "file")  # columns that tel
 
 
 def read(rows: Iterable[Row]) -> list[Item]:
-    """The preferences of each row, the better answer first; pairs of equal answers are left out."""
+    """The preferences of each row, the better answer first; pairs of equal answers are left out.
+
+    All that a row has is there for a reward that names it (reference_column, criteria_column, principles).
+    """
     items = []
     for key, row in identified(rows, "id"):
         subset = next((str(row[name]) for name in SUBSETS if row.get(name) is not None), "all")
         for number, one in enumerate(pair for pair in preferences_of(row) if pair.chosen != pair.rejected):
             name = f"{key}/{number}" if number else key
             turns = [{"role": message.role, "content": message.content} for message in text_only(one.prompt)]
-            items.append(Item(name, turns, (one.chosen, one.rejected), subset, cluster=key))
+            items.append(Item(name, turns, (one.chosen, one.rejected), subset, cluster=key, columns=row))
     return items
 
 

@@ -135,7 +135,14 @@ def _games(
     )
     call = {"log_metric": _adding(usage)} if ours else {}
     played = [(item, _places(item, protocol, alone, seed)) for item in left]
-    groups = [Asked(item.prompt, [item.responses[k] for k in places]) for item, several in played for places in several]
+    named = {name for name in (*reward.columns(), *reward.if_there) if name} if isinstance(reward, Reward) else set()
+    groups = [
+        Asked(
+            item.prompt, [item.responses[k] for k in places], {n: item.columns[n] for n in named & item.columns.keys()}
+        )
+        for item, several in played
+        for places in several
+    ]
     found = bulk.scores(asked, groups, name=protocol.title, **call)
     for item, several in played:
         games[item.id] = [Game(places, tuple(next(found))) for places in several]

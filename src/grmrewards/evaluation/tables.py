@@ -57,7 +57,10 @@ class Table:
         """By which rules, and how many judgements were lost."""
         whose = "the official rules" if self.official else "other rules than the official ones"
         said = f"Counted by {whose}: ties {_said(self.rules.ties)}, lost judgements {_said(self.rules.errors)}."
-        return f"{said} {self.items} items, {self.unscored} with an answer that got no score, {self.missing} not asked."
+        said = f"{said} {self.items} items, {self.unscored} with an answer that got no score, {self.missing} not asked."
+        if any(line.low == line.high for line in self.lines.values()):
+            said += " An interval without width comes from items that all agree: it is not known that narrowly."
+        return said
 
 
 def table(
