@@ -7,7 +7,16 @@ import random
 import pytest
 from scipy import stats
 
-from grmrewards import ConfigError, GRAMReward, IPGRMReward, IRPMReward, JudgeError, ListwiseReward, ScriptedJudge
+from grmrewards import (
+    ConfigError,
+    GRAMReward,
+    IPGRMReward,
+    IRPMReward,
+    JudgeError,
+    ListwiseReward,
+    ScriptedJudge,
+    with_auxiliary,
+)
 from grmrewards.audit import (
     BOUNDS,
     CASES,
@@ -77,6 +86,14 @@ def test_a_reward_is_measured_with_its_settings_and_stays_as_it_is():
     reward = irpm(FOOLED["b2-38 by praise"][1], self_praise_cap=1.0, scale=(-5, 5), on_failure=0.0, max_failures=0.0)
     assert audit(reward, FEW)["self-praise"].verdict == "sound", "the cap is what protects it"
     assert (reward.scale, reward.on_failure, reward.group_key) == ((-5.0, 5.0), 0.0, None)
+
+
+def test_what_is_advised_against_length_is_seen_to_help():
+    reward = irpm(lambda response: 6 + 2 * (len(response) > 300) if "wrong" in response else sound(response))
+    shorter = with_auxiliary(reward, lambda completions, **_: [-min(len(c), 500) for c in completions], weight=0.001)
+    assert audit(reward, FEW)["length"].verdict == "weak"
+    assert audit(shorter, FEW)["length"].verdict == "sound"
+    assert audit(shorter, FEW)["telling good from poor"].value == 1.0
 
 
 def test_every_attack_stands_beside_a_real_answer_and_each_group_is_asked_once():

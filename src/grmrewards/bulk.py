@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from grmrewards import ranks
 from grmrewards.errors import ConfigError
@@ -15,6 +15,7 @@ from grmrewards.journal import Journal
 from grmrewards.judging import Progress
 from grmrewards.outage import FailureWindow
 from grmrewards.reward import Reward
+from grmrewards.shaping import Shaped
 
 T = TypeVar("T")
 AT_ONCE = 128  # prompts: they keep an endpoint busy, and a slow judge within the deadline of a call
@@ -52,12 +53,16 @@ def parts(items: Sequence[T], *, name: str, size: int = AT_ONCE) -> Iterator[Seq
 def measured(
     reward: Callable[..., Any], *, record: str | Path | None = None, raw: bool = False, as_given: bool = False
 ) -> Callable[..., Any]:
-    """A copy of `reward` for measuring its judge; another function as it is.
+    """A copy of `reward`, also of one with auxiliaries, for measuring its judge; another function as it is.
 
     What is unscored stays None, failures end nothing but where not one request was answered, and groups are told by
     `KEY`. With `record`, finished judgements are kept in that file and taken from it. `raw`: on the judge's own scale.
     `as_given`: families that compare show a group in its own order and once, instead of cancelling the effect of places.
     """
+    if isinstance(reward, Shaped):
+        shaped = copy.copy(reward)
+        shaped.reward = cast(Reward, measured(reward.reward, record=record, raw=raw, as_given=as_given))
+        return shaped
     if not isinstance(reward, Reward):
         return reward
     asked = copy.copy(reward)
@@ -70,6 +75,12 @@ def measured(
     if as_given:
         asked.show_as_given()
     return asked
+
+
+def judging(reward: Callable[..., Any]) -> Reward | None:
+    """The reward of this package that is asked: itself, or the one beside auxiliaries; None for another function."""
+    inner = reward.reward if isinstance(reward, Shaped) else reward
+    return inner if isinstance(inner, Reward) else None
 
 
 def scores(
@@ -85,7 +96,7 @@ def scores(
         rows = [(k, asked, completion) for k, asked in enumerate(part) for completion in asked.completions]
         names = {column for _, asked, _ in rows for column in asked.columns}
         columns: dict[str, Any] = {name: [asked.columns.get(name) for _, asked, _ in rows] for name in names}
-        if isinstance(reward, Reward):
+        if judging(reward):
             columns[KEY] = [k for k, _, _ in rows]
         prompts, completions = [asked.prompt for _, asked, _ in rows], [completion for _, _, completion in rows]
         found = list(reward(prompts=prompts, completions=completions, **columns, **call))

@@ -13,7 +13,6 @@ from typing import Any
 from grmrewards import bulk
 from grmrewards.audit.probes import Scores, Trial
 from grmrewards.bulk import Asked
-from grmrewards.reward import Reward
 
 
 class Asking:
@@ -30,8 +29,8 @@ class Asking:
     def measured(self, *, as_given: bool = False) -> Callable[..., Any]:
         """The reward as it is asked."""
         asked = bulk.measured(self.reward, record=self.record, as_given=as_given)
-        if isinstance(asked, Reward):
-            asked.scale = "unit"
+        if inner := bulk.judging(asked):
+            inner.scale = "unit"
         return asked
 
     def ask(self, groups: Iterable[Asked]) -> None:
@@ -53,7 +52,7 @@ class Asking:
     def normalise(self, real: Sequence[Asked]) -> None:
         """Take the range of rewards from what the real answers were given, where it is not known to be the unit."""
         known = [score for group in real for score in self.raw(group) if score is not None]
-        if not isinstance(self.reward, Reward) and known and max(known) > min(known):
+        if bulk.judging(self.reward) is None and known and max(known) > min(known):
             self.range = (min(known), max(known))
 
     def scores(self, group: Asked) -> Scores:

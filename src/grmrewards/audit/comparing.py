@@ -13,7 +13,6 @@ from grmrewards.audit.cases import Case
 from grmrewards.audit.findings import Bounds, Finding, measured, of_mean, of_share
 from grmrewards.audit.probes import Scores, less, within
 from grmrewards.bulk import Asked
-from grmrewards.reward import Reward
 
 Limits = Mapping[str, Bounds]
 SAYS = {  # of what the figure is
@@ -38,7 +37,8 @@ def finding(name: str, figures_C: Sequence[float | None], limits: Limits) -> Fin
 
 def of_places(asking: Asking, cases: Sequence[Case], limits: Limits) -> list[Finding]:
     """What the first place is worth to a judge that compares, whatever the reward does to cancel it."""
-    if not isinstance(asking.reward, Reward) or asking.reward.pointwise:
+    judge = bulk.judging(asking.reward)
+    if judge is None or judge.pointwise:
         return []
     trials = probes.places(cases, asking.tag)
     groups = [group for trial in trials for group in trial.groups]

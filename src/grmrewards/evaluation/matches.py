@@ -14,7 +14,6 @@ from grmrewards import bulk, keys, texts
 from grmrewards.bulk import Asked
 from grmrewards.errors import ConfigError
 from grmrewards.evaluation.ranking import Match
-from grmrewards.reward import Reward
 
 MANY = 0.1  # of the pairs without a judgement: worth a warning
 Pair = tuple[str, str]
@@ -45,7 +44,8 @@ def contest(
     """
     _check(prompts, answers, opponent)
     pairs = [(a, b) for a, b in itertools.combinations(answers, 2) if opponent in (None, a, b)]
-    alone = bool(getattr(reward, "pointwise", not isinstance(reward, Reward)))
+    ours = bulk.judging(reward)
+    alone = ours.pointwise if ours else bool(getattr(reward, "pointwise", True))
     rows = [{name: own[i] for name, own in answers.items()} for i in range(len(prompts))]
     plain = {(i, pair): _plain(reward, row, pair, alone) for i, row in enumerate(rows) for pair in pairs}
     open_ones = [game for game, won in plain.items() if won is None]
@@ -78,9 +78,10 @@ def _plain(reward: Callable[..., Any], row: Mapping[str, Any], pair: Pair, alone
     A function of one's own may look at more than the answer, such as the reasoning before it: only equal completions tie.
     """
     first, second = (row[name] for name in pair)
-    if not isinstance(reward, Reward):
+    ours = bulk.judging(reward)
+    if ours is not reward or ours is None:
         return 0.5 if first == second else None
-    a, b = texts.answer(first, reward.answer_tag), texts.answer(second, reward.answer_tag)
+    a, b = texts.answer(first, ours.answer_tag), texts.answer(second, ours.answer_tag)
     if a == b:
         return 0.5
     return None if alone or (a and b) else float(bool(a))

@@ -22,7 +22,6 @@ from grmrewards.evaluation.items import Benchmark, Count, Game, Item, Row
 from grmrewards.evaluation.result import Evaluation
 from grmrewards.evaluation.tables import table
 from grmrewards.keys import content_key
-from grmrewards.reward import Reward
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
@@ -121,8 +120,8 @@ def _games(
     usage: Counter[str],
 ) -> stored.Games:
     """The games of each item. What a record holds is not asked for again; of a function without one, what was scored."""
-    ours = isinstance(reward, Reward)
-    alone = bool(getattr(reward, "pointwise", not ours))
+    ours = bulk.judging(reward)
+    alone = ours.pointwise if ours else bool(getattr(reward, "pointwise", True))
     games = stored.games(folder) if folder and not ours else {}  # of ours the record knows, and what the judge is
     if folder:
         stored.rewrite(folder, games)
@@ -135,7 +134,7 @@ def _games(
     )
     call = {"log_metric": _adding(usage)} if ours else {}
     played = [(item, _places(item, protocol, alone, seed)) for item in left]
-    named = {name for name in (*reward.columns(), *reward.if_there) if name} if isinstance(reward, Reward) else set()
+    named = {name for name in (*ours.columns(), *ours.if_there) if name} if ours else set()
     groups = [
         Asked(
             item.prompt, [item.responses[k] for k in places], {n: item.columns[n] for n in named & item.columns.keys()}
@@ -191,8 +190,12 @@ def _about(reward: Callable[..., Any], protocol: Benchmark, items: Sequence[Item
 
 def describe(reward: Callable[..., Any]) -> dict[str, Any]:
     """A reward in words: its family, its judge's name, and the settings that decide what it gives."""
-    if not isinstance(reward, Reward):
+    ours = bulk.judging(reward)
+    if ours is None:
         return {"function": getattr(reward, "__name__", type(reward).__name__)}
+    if ours is not reward:
+        return {**describe(ours), "with": getattr(reward, "name", "auxiliaries")}
+    reward = ours
     plain = {name: value for name, value in vars(reward).items() if _is_plain(value)}
     left_out = ("__name__", "log_path", "name", "on_failure", "scale", "min_spread", "deadline", "group_size")
     settings = {name: value for name, value in plain.items() if name not in left_out}
