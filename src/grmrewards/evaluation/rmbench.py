@@ -8,7 +8,8 @@ wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 
 from grmrewards.errors import ConfigError
 from grmrewards.evaluation.items import (
@@ -75,10 +76,15 @@ def figures(outcomes: Outcomes) -> dict[str, Figure]:
         domain: _levels([matrix for name, own in outcomes.items() if name.startswith(domain) for matrix in own])
         for domain in DOMAINS
     }
-    domains = {domain: average(levels.values()) for domain, levels in of_domain.items() if levels}
+    domains = {domain: _whole(levels) for domain, levels in of_domain.items() if levels}
     levels = {name: average(own.get(name) for own in of_domain.values()) for name in LEVELS}
     within = {f"{domain} {name}": figure for domain, own in of_domain.items() for name, figure in own.items()}
     return there({**domains, **levels, "Overall": average(domains.values()), **within})
+
+
+def _whole(levels: Mapping[str, Figure]) -> Figure:
+    """A domain: the mean of its levels, which are of the same items."""
+    return Figure(statistics.fmean(level.value for level in levels.values()), max(level.n for level in levels.values()))
 
 
 def _levels(matrices: Sequence[Matrix]) -> dict[str, Figure]:
