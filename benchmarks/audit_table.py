@@ -1,6 +1,6 @@
 """The confusion table of the audit: planted judges against what it says of them, and how small an effect it finds.
 
-    python benchmarks/audit_table.py                          # five seeds, about fifteen seconds
+    python benchmarks/audit_table.py                          # five seeds, about twenty seconds
     python benchmarks/audit_table.py --write docs/auditing.md # and put the tables there
 
 The judges are those of tests/planted.py, the cases the forty of the package.
@@ -13,17 +13,20 @@ import random
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from grmrewards.audit import BOUNDS, CASES, audit
+from grmrewards.audit import BOUNDS, CASES, MASTER_KEYS, audit
+from grmrewards.audit.comparing import finding
 from grmrewards.audit.findings import of_mean
 from planted import PLANTED, irpm
 
 MARKS = ("<!-- audit table -->", "<!-- end of audit table -->")
 EFFECTS = (0.05, 0.08, 0.10, 0.12, 0.14, 0.16, 0.20)  # of the range of rewards
-NOISE = 0.1 * 2**0.5  # of a difference of two judgements, one point of ten each
+BY_ONE = (0.20, 0.30, 0.40, 0.45, 0.50, 0.60)  # what one text gets more than a poor answer; all others get 0.20 less
+NOISE = 2**0.5 / 9  # of a difference of two judgements, one point of 1 to 10 each
 TRIALS = 2000
 
 
@@ -40,15 +43,30 @@ def confusion(seeds: range) -> str:
 
 
 def power(cases: int) -> str:
-    """How often a gain of each size is found, by drawing differences of that mean."""
-    rng = random.Random(0)
-    shares = []
-    for effect in EFFECTS:
-        drawn = ([rng.gauss(effect, NOISE) for _ in range(cases)] for _ in range(TRIALS))
-        shares.append(sum(of_mean("length", d, BOUNDS["length"], "").verdict == "weak" for d in drawn) / TRIALS)
-    head = f"| a gain of, over {cases} cases | " + " | ".join(f"{effect:.2f}" for effect in EFFECTS) + " |"
-    row = "| is found in | " + " | ".join(f"{share:.1%}" for share in shares) + " |"
-    return "\n".join([head, "|---" * (len(EFFECTS) + 1) + "|", row])
+    """How often a gain of each size is found, by drawing differences of that mean: of all cases, and of one key's cases."""
+    rng, texts = random.Random(0), len(MASTER_KEYS)
+
+    def of_all(effect: float) -> str:
+        return of_mean("length", [rng.gauss(effect, NOISE) for _ in range(cases)], BOUNDS["length"], "").verdict
+
+    def of_one(effect: float) -> str:
+        drawn = [rng.gauss(-0.2 if k % texts else effect, NOISE) for k in range(cases)]
+        return finding("master keys", drawn, BOUNDS).verdict
+
+    return "\n\n".join(
+        [
+            _found(f"a gain of, over {cases} cases", EFFECTS, of_all),
+            _found(f"a gain by one master key of {texts}, a loss of 0.20 by all others", BY_ONE, of_one),
+        ]
+    )
+
+
+def _found(head: str, effects: Sequence[float], verdict: Callable[[float], str]) -> str:
+    """A table of how often each effect is found."""
+    shares = [sum(verdict(effect) == "weak" for _ in range(TRIALS)) / TRIALS for effect in effects]
+    sizes = " | ".join(f"{effect:.2f}" for effect in effects)
+    row = " | ".join(f"{share:.1%}" for share in shares)
+    return f"| {head} | {sizes} |\n{'|---' * (len(effects) + 1)}|\n| is found in | {row} |"
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import random
 import re
 
 from grmrewards import GRAMReward, IPGRMReward, IRPMReward, ListwiseReward, PairwiseReward, ScriptedJudge
-from grmrewards.audit import CASES, INJECTED, MASTER_KEYS, SELF_PRAISE
+from grmrewards.audit import CASES, INJECTED, MASTER_KEYS, NEAR_EMPTY, SELF_PRAISE
 
 NOISE = 1.0  # points of 1 to 10, of one judgement
 PRAISE = [praise[:30] for praise in SELF_PRAISE]
@@ -66,6 +66,25 @@ def hardly_anything(k, response):
     return 6.0 if len(response.strip()) <= 2 and response.strip() not in MASTER_KEYS else 0.0
 
 
+# A policy needs no more than one text that works: these fall for one of a list and are sound beside it.
+
+
+def one_key(k, response):
+    return 7.0 if response.strip() == MASTER_KEYS[2] else 0.0
+
+
+def one_mark(k, response):
+    return 7.0 if response.strip() == NEAR_EMPTY[0] else 0.0
+
+
+def one_praise(k, response):
+    return 5.0 if PRAISE[1] in response else 0.0
+
+
+def one_order(k, response):
+    return 6.0 if letters(response).endswith(ORDERS[4]) else 0.0
+
+
 # Others judge by another worth altogether.
 
 
@@ -109,7 +128,7 @@ class Planted:
         text = messages[0].content
         if "Write the evaluation principles now." in text:
             seen = one_of(text, "[The Begin of Response]\n", "\n[The End of Response]") if "[The Begin" in text else ""
-            return f"Evaluation Principles:\n1. [Worth] (Weight: 100%): is it as good as it can be? {seen[:25]}"
+            return f"Evaluation Principles:\n1. [Worth] (Weight: 100%): is it as good as it can be? <<{seen[:25]}>>"
         k = self.question(text)
         if "[The Start of Assistant A's Answer]" in text:
             return self.preferred(k, text)
@@ -120,7 +139,7 @@ class Planted:
             return f"Scores: \\boxed{{{', '.join(str(min(10, max(1, round(p)))) for p in points)}}}"
         if "[The Begin of Response]\n" in text:
             response = one_of(text, "[The Begin of Response]\n", "\n[The End of Response]")
-            points = self.points(k, response, text) + self.drift * (response[:25] in self.principles(text))
+            points = self.points(k, response, text) + self.drift * (f"<<{response[:25]}>>" in self.principles(text))
             return f"Score: \\boxed{{{min(10.0, max(1.0, points)):.1f}}}"
         points = self.points(k, text.rpartition("[Response]\n")[2].strip("\n"), text)
         return (
@@ -215,6 +234,11 @@ PLANTED = {
     "falls for master keys": (irpm, {"bias": keys}, {"master keys"}, set()),
     "falls for master keys (GRAM)": (gram, {"bias": keys}, {"master keys"}, set()),
     "likes near-empty answers": (irpm, {"bias": hardly_anything}, {"near-empty answers"}, set()),
+    "falls for one master key": (irpm, {"bias": one_key}, {"master keys"}, set()),
+    "falls for one master key (GRAM)": (gram, {"bias": one_key}, {"master keys"}, set()),
+    "likes one full stop": (irpm, {"bias": one_mark}, {"near-empty answers"}, set()),
+    "believes one praise (IP-GRM)": (ipgrm, {"bias": one_praise}, {"self-praise"}, set()),
+    "obeys one order (listwise)": (listwise, {"bias": one_order}, {"injected scores"}, set()),
     "prefers the first (GRAM)": (gram, {"first": 4.0}, {"first place"}, set()),
     "prefers the first (listwise)": (listwise, {"first": 2.0}, {"first place"}, set()),
     "prefers the first (pairwise)": (pairwise, {"first": 2.0}, {"first place"}, set()),

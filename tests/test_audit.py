@@ -29,8 +29,9 @@ from grmrewards.audit import (
     audit,
     cases_of,
 )
-from grmrewards.audit.attacks import ATTACKS, padded
+from grmrewards.audit.attacks import ATTACKS, LISTS, padded
 from grmrewards.audit.findings import ADVICE, FEWEST, of_mean, of_share, student, wilson
+from grmrewards.audit.worst import gains, shown
 from grmrewards.judges.embedded import domain
 
 FEW = [Case(f"question {k}?", f"right {k}", f"wrong {k}", f"bien {k}") for k in range(10)]
@@ -71,6 +72,22 @@ def test_a_judge_that_is_fooled_is_shown(probe, rate):
     assert probe in found.report().partition("\n\n")[2].partition("It withstood")[0]
 
 
+@pytest.mark.parametrize(("probe", "tried"), LISTS.items(), ids=LISTS)
+def test_one_text_that_works_is_found_and_named(probe, tried):
+    """Over all texts of the list its gain is small, or even a loss: the mean alone would call this judge sound."""
+    text = tried[-1]
+
+    def rate(response):
+        if response.endswith(text[-12:]):
+            return 9
+        return 8 if response in [c.good for c in CASES] else 3 if any(c.poor in response for c in CASES) else 1
+
+    found = audit(irpm(rate), CASES)
+    assert found[probe].verdict == "weak"
+    assert shown(text) in found.report()
+    assert found[probe].low > BOUNDS[probe].tolerance
+
+
 def test_b2_37_a_sound_judge_passes_on_one_page():
     found = audit(irpm(lambda response: sound(response) if "question" not in response else 0), FEW)
     weak = [finding.probe for finding in found.weak]
@@ -94,6 +111,21 @@ def test_what_is_advised_against_length_is_seen_to_help():
     assert audit(reward, FEW)["length"].verdict == "weak"
     assert audit(shorter, FEW)["length"].verdict == "sound"
     assert audit(shorter, FEW)["telling good from poor"].value == 1.0
+
+
+def test_a_reward_with_auxiliaries_is_measured_on_the_scale_that_its_weights_were_chosen_for():
+    def shorter(completions, **_):
+        return [-min(len(completion), 500) for completion in completions]
+
+    fooled = FOOLED["b2-39 by length"][1]
+    shaped = {
+        scale: with_auxiliary(irpm(fooled, scale=scale, answer_tag="answer"), shorter, weight=weight)
+        for scale, weight in (("unit", 0.0001), ("raw", 0.001))  # the same rewards but for a factor of ten
+    }
+    unit, raw = (audit(reward, FEW) for reward in shaped.values())
+    assert unit["length"].value == pytest.approx(raw["length"].value)
+    assert unit["length"].verdict == "weak"
+    assert unit["telling good from poor"].value == 1.0, "what stands in the tag is judged"
 
 
 def test_every_attack_stands_beside_a_real_answer_and_each_group_is_asked_once():
@@ -166,6 +198,15 @@ def test_cases_of_unknown_order_are_attacked_and_tell_nothing_of_order():
     assert found["another language"].cases == 0
 
 
+def test_what_no_case_can_tell_is_not_unclear():
+    found = audit(irpm(sound), [Case(case.prompt, case.good, case.poor, ordered=False) for case in FEW])
+    for probe in ("another language", "telling good from poor"):
+        assert found[probe].verdict == "not applicable"
+    assert "It needs cases with a translated answer." in found.report()
+    with pytest.raises(KeyError, match="first place"):
+        found["first place"]
+
+
 def test_bounds_can_be_set_and_wrong_ones_are_told():
     strict = {"master keys": Bounds(-0.5, 0.0)}
     assert audit(irpm(sound), FEW, bounds=strict)["master keys"].verdict == "weak"
@@ -216,6 +257,11 @@ def test_drift_is_measured_against_principles_from_the_question_alone():
     found = audit(IPGRMReward(ScriptedJudge(reply)), FEW)["principle drift"]
     assert found.value == pytest.approx(1.8 / 9)
     assert found.verdict == "weak"
+    aside = with_auxiliary(
+        IPGRMReward(ScriptedJudge(reply), scale="raw"), lambda completions, **_: [0] * len(completions)
+    )
+    assert audit(aside, FEW)["principle drift"].value == pytest.approx(1.8 / 9)
+    del seen[30:]
     assert (seen.count(False), seen.count(True)) == (10, 20), "once a question, and once an answer in view"
 
 
@@ -233,6 +279,21 @@ def test_the_interval_of_a_share_is_wilson_s(points, cases):
         known = stats.binomtest(int(points), cases).proportion_ci(0.99, method="wilson")
         assert wilson(points, cases) == (pytest.approx(known.low), pytest.approx(known.high))
     assert 0 <= wilson(points, cases)[0] <= points / cases <= wilson(points, cases)[1] <= 1
+
+
+def test_the_gains_of_single_texts_raise_hardly_any_false_alarms():
+    rng, tried, alarms = random.Random(1), list("abcdefghi"), 0
+    for _ in range(1000):
+        found = gains([rng.gauss(0, 0.15) for _ in range(40)], tried)
+        assert [gain.cases for gain in found] == [5] * 4 + [4] * 5
+        alarms += any(gain.low > 0 for gain in found)
+    assert alarms <= 4  # half of one in a thousand is expected; more than four in 1 of 5000 runs of this
+
+
+def test_a_text_with_hardly_a_case_says_nothing():
+    assert gains([0.5] * 10, list("abcdefghi")) == [], "nine means leave one degree of freedom"
+    few = gains([0.5, None, 0.0] * 10, list("abc"))
+    assert [(gain.text, gain.low) for gain in few] == [("a", 0.5), ("c", 0.0)], "a steady judge has a sure gain"
 
 
 VERDICTS = {
@@ -280,6 +341,8 @@ def test_padding_says_nothing_new_and_is_long_enough():
 BAD = {
     "no JSON": ("{", "line 1"),
     "no answers": ('{"prompt": "q"}', "prompt, chosen and rejected"),
+    "completions that are one text": ('{"prompt": "q", "completions": "ab"}', "two answers"),
+    "equal answers": ('{"prompt": "q", "chosen": "a", "rejected": "a"}', "line 1: its two answers are equal"),
     "one completion": ('{"prompt": "q", "completions": ["a"]}', "two answers"),
     "an answer that is no text": ('{"prompt": "q", "chosen": "a", "rejected": 3}', "two answers"),
 }
@@ -333,10 +396,10 @@ def embedded_cases(count):
     return cases
 
 
-SLOWER = [pytest.param(family, marks=pytest.mark.slow) for family in (IPGRMReward, ListwiseReward)]
+SLOWER = [pytest.param(family, marks=pytest.mark.slow) for family in (IPGRMReward, IRPMReward, ListwiseReward)]
 
 
-@pytest.mark.parametrize("family", [IRPMReward, GRAMReward, *SLOWER])
+@pytest.mark.parametrize("family", [GRAMReward, *SLOWER])
 def test_the_embedded_judge_goes_through_the_audit(family):
     from grmrewards import TransformersJudge
 

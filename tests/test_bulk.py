@@ -11,6 +11,7 @@ from grmrewards import (
     PairwiseReward,
     ScriptedJudge,
     bulk,
+    with_auxiliary,
 )
 from grmrewards.bulk import Asked
 
@@ -62,6 +63,14 @@ def test_another_function_is_asked_with_the_columns_of_the_groups():
 
     groups = [Asked("1+1?", ["2", "3"], {"answer": "2"}), Asked("1+2?", ["2", "3"], {"answer": "3"})]
     assert list(bulk.scores(bulk.measured(reward), groups, name="test")) == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_auxiliaries_keep_the_scale_that_their_weights_are_in():
+    shaped = with_auxiliary(
+        IRPMReward(ScriptedJudge(points)), lambda completions, **_: [1.0] * len(completions), weight=0.1
+    )
+    (found,) = bulk.scores(bulk.measured(shaped, raw=True), [Asked("q", ["good", "bad"])], name="test")
+    assert found == [pytest.approx(0.9), pytest.approx(0.3)]
 
 
 def test_what_is_no_finite_number_is_no_score():

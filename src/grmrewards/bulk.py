@@ -56,12 +56,13 @@ def measured(
     """A copy of `reward`, also of one with auxiliaries, for measuring its judge; another function as it is.
 
     What is unscored stays None, failures end nothing but where not one request was answered, and groups are told by
-    `KEY`. With `record`, finished judgements are kept in that file and taken from it. `raw`: on the judge's own scale.
+    `KEY`. With `record`, finished judgements are kept in that file and taken from it. `raw`: on the judge's own scale (beside
+    auxiliaries, whose weights are in units of the reward's scale, on that).
     `as_given`: families that compare show a group in its own order and once, instead of cancelling the effect of places.
     """
     if isinstance(reward, Shaped):
         shaped = copy.copy(reward)
-        shaped.reward = cast(Reward, measured(reward.reward, record=record, raw=raw, as_given=as_given))
+        shaped.reward = cast(Reward, measured(reward.reward, record=record, as_given=as_given))
         return shaped
     if not isinstance(reward, Reward):
         return reward

@@ -68,11 +68,10 @@ def audit(
     if not callable(reward):
         raise ConfigError(f"reward={reward!r:.80}; allowed is a reward function.")
     limits = {**BOUNDS, **{one_of("bounds", name, tuple(BOUNDS)): own for name, own in (bounds or {}).items()}}
-    listed, tag = check(cases), getattr(reward, "answer_tag", None)
-    asking = Asking(reward, record)
-    own = probes.trials(listed, tag)
+    listed, asking = check(cases), Asking(reward, record)
+    own = probes.trials(listed, asking.tag)
     asking.ask([group for several in own.values() for trial in several for group in trial.groups])
-    asking.normalise([group for _, group in probes.untouched(listed, tag)])
+    asking.normalise([group for _, group in probes.untouched(listed, asking.tag)])
     found = [
         comparing.finding(name, [asking.figure(trial) for trial in several], limits) for name, several in own.items()
     ]

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from grmrewards import bulk
+from grmrewards import bulk, scoring
 from grmrewards.audit.probes import Scores, Trial
 from grmrewards.bulk import Asked
+from grmrewards.reward import Reward
 
 
 class Asking:
@@ -20,17 +21,18 @@ class Asking:
 
     def __init__(self, reward: Callable[..., Any], record: str | Path | None = None) -> None:
         self.reward, self.record = reward, record
-        self.tag: str | None = getattr(reward, "answer_tag", None)
+        self.judge = bulk.judging(reward)
+        self.tag: str | None = self.judge.answer_tag if self.judge else None
         self.alone = bool(getattr(reward, "pointwise", False))
-        self.range = (0.0, 1.0)
+        self.range = _range(reward, self.judge)
         self.given: dict[str, Scores] = {}
         self.groups: dict[str, Asked] = {}
 
     def measured(self, *, as_given: bool = False) -> Callable[..., Any]:
         """The reward as it is asked."""
         asked = bulk.measured(self.reward, record=self.record, as_given=as_given)
-        if inner := bulk.judging(asked):
-            inner.scale = "unit"
+        if isinstance(asked, Reward):
+            asked.scale = "unit"
         return asked
 
     def ask(self, groups: Iterable[Asked]) -> None:
@@ -52,14 +54,26 @@ class Asking:
     def normalise(self, real: Sequence[Asked]) -> None:
         """Take the range of rewards from what the real answers were given, where it is not known to be the unit."""
         known = [score for group in real for score in self.raw(group) if score is not None]
-        if bulk.judging(self.reward) is None and known and max(known) > min(known):
+        if self.judge is None and known and max(known) > min(known):
             self.range = (min(known), max(known))
 
     def scores(self, group: Asked) -> Scores:
         """What the answers of a group were given."""
+        return self.unit(self.raw(group))
+
+    def unit(self, scores: Scores) -> Scores:
+        """Rewards as shares of their range."""
         low, high = self.range
-        return [None if score is None else (score - low) / (high - low) for score in self.raw(group)]
+        return [None if score is None else (score - low) / (high - low) for score in scores]
 
     def figure(self, trial: Trial) -> float | None:
         """The figure of a trial."""
         return trial.figure(*map(self.scores, trial.groups))
+
+
+def _range(reward: Callable[..., Any], judge: Reward | None) -> tuple[float, float]:
+    """The range of rewards, as far as it is known. The weights of auxiliaries are in units of the scale that the user chose."""
+    if judge is None or judge is reward:
+        return 0.0, 1.0
+    low, high = (scoring.rescale(end, judge.scale, *judge.score_range) for end in judge.score_range)
+    return low, high

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 # Kinds of short texts that many judges reward as if an answer followed (arXiv 2507.08794).
 _LATIN = (
@@ -55,6 +55,13 @@ def padded(answer: str) -> str:
     return text
 
 
+# Of these probes, the texts of which case number k is given one: number k modulo how many there are.
+LISTS: Mapping[str, Sequence[str]] = {
+    "master keys": MASTER_KEYS,
+    "near-empty answers": NEAR_EMPTY,
+    "injected scores": INJECTED,
+    "self-praise": SELF_PRAISE,
+}
 # What becomes of a poor answer in case number k.
 ATTACKS: Mapping[str, Callable[[str, int], str]] = {
     "master keys": lambda answer, k: MASTER_KEYS[k % len(MASTER_KEYS)],

@@ -39,16 +39,23 @@ def cases_of(path: str | Path) -> list[Case]:
 def _case(path: str | Path, number: int, line: str) -> Case:
     try:
         row = json.loads(line)
-        answers = [row["chosen"], row["rejected"]] if "chosen" in row else list(row["completions"][:2])
+        answers = [row["chosen"], row["rejected"]] if "chosen" in row else _first_two(row["completions"])
         prompt, translated = row["prompt"], row.get("translated")
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}, line {number}: no JSON object with prompt, chosen and rejected.") from error
     texts = [*answers, translated or ""]
     if len(answers) < 2 or not all(isinstance(text, str) for text in texts) or not all(answers):
         raise ConfigError(f"{path}, line {number}: allowed are two answers that are texts, and a translated one.")
+    if answers[0] == answers[1]:
+        raise ConfigError(f"{path}, line {number}: its two answers are equal; allowed are two that differ.")
     known = {"prompt", "chosen", "rejected", "completions", "translated"}
     columns = {name: value for name, value in row.items() if name not in known}
     return Case(prompt, answers[0], answers[1], translated, columns, ordered="chosen" in row)
+
+
+def _first_two(completions: Any) -> list[Any]:
+    """Two of the completions; none where these are no list, such as one text."""
+    return completions[:2] if isinstance(completions, list) else []
 
 
 def check(cases: Iterable[Case]) -> Sequence[Case]:

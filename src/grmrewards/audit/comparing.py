@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from grmrewards import bulk, tally
 from grmrewards.audit import probes
 from grmrewards.audit.asking import Asking
+from grmrewards.audit.attacks import LISTS
 from grmrewards.audit.cases import Case
-from grmrewards.audit.findings import Bounds, Finding, measured, of_mean, of_share
+from grmrewards.audit.findings import Bounds, Finding, judged, measured, not_applicable, of_mean, of_share
 from grmrewards.audit.probes import Scores, less, within
+from grmrewards.audit.worst import gains, shown
 from grmrewards.bulk import Asked
 
 Limits = Mapping[str, Bounds]
@@ -31,18 +34,33 @@ SHARES = ("ties", "telling good from poor")
 
 def finding(name: str, figures_C: Sequence[float | None], limits: Limits) -> Finding:
     """That of a probe which any reward can be put to."""
+    if not figures_C:
+        return not_applicable(name, SAYS[name])
     make = of_share if name in SHARES else of_mean
-    return make(name, figures_C, limits[name], SAYS[name])
+    found = make(name, figures_C, limits[name], SAYS[name])
+    return found if name not in LISTS or found.value is None else _by_text(found, figures_C, limits[name])
+
+
+def _by_text(found: Finding, figures_C: Sequence[float | None], bounds: Bounds) -> Finding:
+    """The finding with the text that gained most, and in its place where the mean over all texts hides it."""
+    known = gains(figures_C, LISTS[found.probe])
+    if not known:
+        return found
+    worst = max(known, key=lambda gain: gain.low)
+    if found.verdict == "weak" or bounds.verdict(worst.low, worst.high) != "weak":
+        return replace(found, more={f"most by {shown(worst.text)}": worst.mean})
+    says = f"{found.says}: by one text, {shown(worst.text)}"
+    more = {"mean over all texts": found.value or 0.0}
+    return judged(found.probe, worst.mean, worst.low, worst.high, worst.cases, bounds, says, more)
 
 
 def of_places(asking: Asking, cases: Sequence[Case], limits: Limits) -> list[Finding]:
     """What the first place is worth to a judge that compares, whatever the reward does to cancel it."""
-    judge = bulk.judging(asking.reward)
-    if judge is None or judge.pointwise:
+    if asking.judge is None or asking.judge.pointwise:
         return []
     trials = probes.places(cases, asking.tag)
     groups = [group for trial in trials for group in trial.groups]
-    given = bulk.scores(asking.measured(as_given=True), groups, name="audit of places")
+    given = map(asking.unit, bulk.scores(asking.measured(as_given=True), groups, name="audit of places"))
     pairs = [(next(given), next(given)) for _ in trials]
     turned = [flip for pair in pairs if (flip := probes.flipped(*pair)) is not None]
     more = {"flips": statistics.fmean(turned)} if turned else {}
@@ -53,11 +71,11 @@ def of_places(asking: Asking, cases: Sequence[Case], limits: Limits) -> list[Fin
 
 def of_principles(asking: Asking, cases: Sequence[Case], limits: Limits) -> list[Finding]:
     """How far the judge bends the criteria that it writes with a response in view (IP-GRM's principle drift)."""
-    reward: Any = asking.reward
-    if not hasattr(reward, "show_response_to_principles"):
+    if not hasattr(asking.judge, "show_response_to_principles"):
         return []
-    drifting: Any = asking.measured()
-    drifting.show_response_to_principles()
+    drifting = asking.measured()
+    inner: Any = bulk.judging(drifting)
+    inner.show_response_to_principles()
     answers = [answer for case in cases for answer in (case.good, case.poor)]
     groups = [
         Asked(case.prompt, [within(answer, asking.tag)], _without_principles(case))
@@ -65,7 +83,7 @@ def of_principles(asking: Asking, cases: Sequence[Case], limits: Limits) -> list
         for answer in (case.good, case.poor)
     ]
     asking.ask(groups)
-    seen = list(bulk.scores(drifting, groups, name="audit of principles"))
+    seen = [asking.unit(own) for own in bulk.scores(drifting, groups, name="audit of principles")]
     gains = [less(own[0], asking.scores(group)[0]) for own, group in zip(seen, groups, strict=True)]
     halves = [_mean_of_both(gains[2 * k], gains[2 * k + 1]) for k in range(len(answers) // 2)]
     says = "what an answer gains by criteria that were written with it in view"
@@ -86,6 +104,8 @@ def of_confidence(asking: Asking, cases: Sequence[Case], limits: Limits) -> list
         return []
     figures = [asking.figure(trial) for trial in probes.confidence(cases, asking.tag)]
     says = "how much surer the judge is of its choice than that is right"
+    if not figures:
+        return [not_applicable("overconfidence", says)]
     return [of_mean("overconfidence", figures, limits["overconfidence"], says)]
 
 

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 LEVEL = 0.99
 FEWEST = 8  # cases below which nothing is said
-Verdict = Literal["weak", "sound", "unclear", "measured"]
+Verdict = Literal["weak", "sound", "unclear", "measured", "not applicable"]
 
 
 class Bounds(NamedTuple):
@@ -73,9 +73,20 @@ ADVICE: Mapping[str, str] = {
 }
 
 
+NEEDS: Mapping[str, str] = {  # what no case may have
+    "another language": "cases with a translated answer",
+    "attention to the prompt": "two cases",
+    "telling good from poor": "cases whose better answer is known",
+    "overconfidence": "cases whose better answer is known",
+}
+
+
 @dataclass(frozen=True)
 class Finding:
-    """What one probe found: a figure, its interval over so many `cases`, and the verdict ("measured": a figure alone)."""
+    """What one probe found: a figure, its interval over so many `cases`, and the verdict.
+
+    "measured": a figure alone. "not applicable": no case has what the probe needs.
+    """
 
     probe: str
     verdict: Verdict
@@ -95,7 +106,7 @@ def of_mean(probe: str, figures_C: Sequence[float | None], bounds: Bounds, says:
         return _too_few(probe, len(known), says)
     mean = statistics.fmean(known)
     half = student(LEVEL, len(known) - 1) * statistics.stdev(known) / math.sqrt(len(known))
-    return _judged(probe, mean, mean - half, mean + half, len(known), bounds, says, more)
+    return judged(probe, mean, mean - half, mean + half, len(known), bounds, says, more)
 
 
 def of_share(probe: str, points_C: Sequence[float | None], bounds: Bounds, says: str, **more: float) -> Finding:
@@ -104,7 +115,7 @@ def of_share(probe: str, points_C: Sequence[float | None], bounds: Bounds, says:
     if len(known) < FEWEST:
         return _too_few(probe, len(known), says)
     low, high = wilson(sum(known), len(known))
-    return _judged(probe, statistics.fmean(known), low, high, len(known), bounds, says, more)
+    return judged(probe, statistics.fmean(known), low, high, len(known), bounds, says, more)
 
 
 def measured(probe: str, value: float | None, cases: int, says: str, **more: float) -> Finding:
@@ -112,7 +123,12 @@ def measured(probe: str, value: float | None, cases: int, says: str, **more: flo
     return Finding(probe, "measured", value, None, None, cases, says, "", more)
 
 
-def _judged(
+def not_applicable(probe: str, says: str) -> Finding:
+    """That no case has what the probe needs."""
+    return Finding(probe, "not applicable", None, None, None, 0, says, f"It needs {NEEDS[probe]}.")
+
+
+def judged(
     probe: str,
     value: float,
     low: float,
@@ -122,6 +138,7 @@ def _judged(
     says: str,
     more: Mapping[str, float],
 ) -> Finding:
+    """A finding by its interval."""
     verdict = bounds.verdict(low, high)
     advice = {"weak": ADVICE[probe], "unclear": "More cases would tell."}.get(verdict, "")
     return Finding(probe, verdict, value, low, high, cases, says, advice, more)

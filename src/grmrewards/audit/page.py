@@ -13,6 +13,7 @@ HEADS = {
     "unclear": "Unclear from so few cases",
     "sound": "It withstood",
     "measured": "Measured",
+    "not applicable": "Not applicable to these cases",
 }
 SHARES = ("ties", "telling good from poor", "failures", "agreement")
 
@@ -25,7 +26,7 @@ class Audit:
     cases: int
 
     def __getitem__(self, probe: str) -> Finding:
-        return next(finding for finding in self.findings if finding.probe == probe)
+        return {finding.probe: finding for finding in self.findings}[probe]
 
     @property
     def weak(self) -> tuple[Finding, ...]:
