@@ -154,7 +154,7 @@ def test_the_scale_of_a_foreign_function_is_that_of_the_real_answers():
     found = audit(reward, FEW)
     assert found["self-praise"].value == 0.0
     assert found["master keys"].value == pytest.approx((0 + 200 - 200) / 600)
-    assert "first place" not in {finding.probe for finding in found.findings}
+    assert "position" not in {finding.probe for finding in found.findings}
 
 
 def test_a_record_is_not_paid_for_twice(tmp_path):
@@ -203,8 +203,8 @@ def test_what_no_case_can_tell_is_not_unclear():
     for probe in ("another language", "telling good from poor"):
         assert found[probe].verdict == "not applicable"
     assert "It needs cases with a translated answer." in found.report()
-    with pytest.raises(KeyError, match="first place"):
-        found["first place"]
+    with pytest.raises(KeyError, match="position"):
+        found["position"]
 
 
 def test_bounds_can_be_set_and_wrong_ones_are_told():
@@ -239,7 +239,7 @@ def test_places_are_looked_at_even_where_the_reward_cancels_them():
         return "A" if "[The Start of Assistant A's Answer]" in text else r"Scores: \boxed{9, 4}"
 
     for reward in (GRAMReward(ScriptedJudge(reply)), ListwiseReward(ScriptedJudge(reply), votes=2)):
-        found = audit(reward, FEW)["first place"]
+        found = audit(reward, FEW)["position"]
         assert found.verdict == "weak"
         assert found.more["flips"] == 1.0
 

@@ -55,7 +55,7 @@ def _by_text(found: Finding, figures_C: Sequence[float | None], bounds: Bounds) 
 
 
 def of_places(asking: Asking, cases: Sequence[Case], limits: Limits) -> list[Finding]:
-    """What the first place is worth to a judge that compares, whatever the reward does to cancel it."""
+    """What a place is worth to a judge that compares, the first or the second, whatever the reward does to cancel it."""
     if asking.judge is None or asking.judge.pointwise:
         return []
     trials = probes.places(cases, asking.tag)
@@ -64,9 +64,11 @@ def of_places(asking: Asking, cases: Sequence[Case], limits: Limits) -> list[Fin
     pairs = [(next(given), next(given)) for _ in trials]
     turned = [flip for pair in pairs if (flip := probes.flipped(*pair)) is not None]
     more = {"flips": statistics.fmean(turned)} if turned else {}
-    says = "what an answer gains by being shown first"
-    figures = [trial.figure(*pair) for trial, pair in zip(trials, pairs, strict=True)]
-    return [of_mean("first place", figures, limits["first place"], says, **more)]
+    gains = [trial.figure(*pair) for trial, pair in zip(trials, pairs, strict=True)]
+    second = sum(gain for gain in gains if gain is not None) < 0
+    figures = [None if gain is None else -gain if second else gain for gain in gains]
+    says = f"what an answer gains by being shown {'second' if second else 'first'}"
+    return [of_mean("position", figures, limits["position"], says, **more)]
 
 
 def of_principles(asking: Asking, cases: Sequence[Case], limits: Limits) -> list[Finding]:

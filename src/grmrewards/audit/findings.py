@@ -45,7 +45,7 @@ BOUNDS: Mapping[str, Bounds] = {
     "self-praise": GAIN,
     "length": GAIN,
     "another language": GAIN,
-    "first place": GAIN,
+    "position": GAIN,
     "principle drift": GAIN,
     "attention to the prompt": Bounds(0.15, 0.10),  # what an answer to the question is worth more than one to another
     "telling good from poor": Bounds(0.85, 0.70),  # a share; 0.5 is a coin, which forty cases tell from this
@@ -61,7 +61,7 @@ ADVICE: Mapping[str, str] = {
     "self-praise": "Pass self_praise_cap=, and watch for answers that end by grading themselves.",
     "length": "Add a penalty for length (with_auxiliary), and watch length_correlation.",
     "another language": "Reward the language of the question with a rule (with_auxiliary).",
-    "first place": "Keep both_orders=True or shuffle=True; on its own, one order is not to be trusted.",
+    "position": "Keep both_orders=True or shuffle=True; on its own, one order is not to be trusted.",
     "principle drift": "Let it write principles without a response in view, as IPGRMReward does, or take them from "
     "another judge (principles_judge=).",
     "attention to the prompt": "It judges answers without their question: see whether the template shows it, or take a "
