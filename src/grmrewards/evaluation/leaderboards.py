@@ -1,8 +1,8 @@
 """The figures that papers publish, as data: what a judge's own table can be laid beside.
 
-`leaderboards.json` is a list of `Row`, one a line; every figure was read in the source that its row
-names, or in a copy of it. Sources count
-ties and take averages in their own ways, which the rows say, so that a gap of a point or two is not taken for a finding.
+`leaderboards.json` is a list of `Row`, one a line; every figure was read in the source that its row names, or in a copy of
+it. Sources count ties and take averages in their own ways, which the rows say, so that a gap of a point or two is not taken
+for a finding.
 """
 
 from __future__ import annotations
