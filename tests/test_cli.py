@@ -374,3 +374,11 @@ def test_doctor_passes_on_why_a_server_refuses(server, capsys):
     server.script = lambda body: fails(404)
     assert cli.main(["doctor", *at(server)]) == 1
     assert "HTTP 404" in capsys.readouterr().err
+
+
+def test_what_a_judge_quotes_does_not_reach_the_terminal_as_an_order():
+    one = scored.Scored(
+        Asked("q", ["r"]), [Judged(7.0, "good \x1b[2J\x1b]0;owned\x07 answer", None)], "irpm", 0.0, 10.0
+    )
+    for whole in (False, True):
+        assert not {"\x1b", "\x07"} & set(scored.as_text(one, width=100, critique=whole))

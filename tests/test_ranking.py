@@ -420,3 +420,9 @@ def test_the_better_checkpoint_is_ranked_first_by_the_embedded_judge(family):
     ranking = bradley_terry(matches, resamples=200, anchor="step0")
     assert [s.name for s in ranking.standings] == ["step400", "step200", "step0"]
     assert ranking["step400"].low > 0
+
+
+def test_a_name_cannot_break_the_table():
+    table = bradley_terry([Match("a|b", "c", 1.0)], resamples=2).markdown()
+    assert table.count("|") - table.count("\\|") == 7 * 4
+    assert "a\\|b" in table

@@ -84,6 +84,12 @@ def judging(reward: Callable[..., Any]) -> Reward | None:
     return inner if isinstance(inner, Reward) else None
 
 
+def alone(reward: Callable[..., Any]) -> bool:
+    """Whether each completion is judged without the others; so it is taken to be where a function says nothing of it."""
+    judge = judging(reward)
+    return judge.pointwise if judge else bool(getattr(reward, "pointwise", True))
+
+
 def scores(
     reward: Callable[..., Any], groups: Sequence[Asked], *, name: str, **call: Any
 ) -> Iterator[list[float | None]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grmrewards import json_lines
 from grmrewards.errors import ConfigError
 
 
@@ -32,29 +32,27 @@ def cases_of(path: str | Path) -> list[Case]:
 
     Raises `ConfigError` for another line.
     """
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    return [_case(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    return [_case(place, row) for place, row in json_lines.of_file(path, needs=("prompt",))]
 
 
-def _case(path: str | Path, number: int, line: str) -> Case:
-    try:
-        row = json.loads(line)
-        answers = [row["chosen"], row["rejected"]] if "chosen" in row else _first_two(row["completions"])
-        prompt, translated = row["prompt"], row.get("translated")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}, line {number}: no JSON object with prompt, chosen and rejected.") from error
+def _case(place: str, row: Mapping[str, Any]) -> Case:
+    answers = [row["chosen"], row.get("rejected")] if "chosen" in row else _first_two(row.get("completions"))
+    translated = row.get("translated")
     texts = [*answers, translated or ""]
     if len(answers) < 2 or not all(isinstance(text, str) for text in texts) or not all(answers):
-        raise ConfigError(f"{path}, line {number}: allowed are two answers that are texts, and a translated one.")
+        raise ConfigError(
+            f"{place}: allowed are two answers that are texts (prompt, chosen and rejected, or prompt and completions), and "
+            "a translated one."
+        )
     if answers[0] == answers[1]:
-        raise ConfigError(f"{path}, line {number}: its two answers are equal; allowed are two that differ.")
+        raise ConfigError(f"{place}: its two answers are equal; allowed are two that differ.")
     known = {"prompt", "chosen", "rejected", "completions", "translated"}
     columns = {name: value for name, value in row.items() if name not in known}
-    return Case(prompt, answers[0], answers[1], translated, columns, ordered="chosen" in row)
+    return Case(row["prompt"], answers[0], answers[1], translated, columns, ordered="chosen" in row)
 
 
 def _first_two(completions: Any) -> list[Any]:
-    """Two of the completions; none where these are no list, such as one text."""
+    """Two of the completions; none where these are no list, such as one text, or not there."""
     return completions[:2] if isinstance(completions, list) else []
 
 

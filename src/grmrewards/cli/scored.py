@@ -6,10 +6,11 @@ import itertools
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from grmrewards import bulk, scoring, texts
+from grmrewards import bulk, json_lines, scoring, texts
 from grmrewards.bulk import Asked
 from grmrewards.doctor.heard import Heard, Judged
 from grmrewards.errors import ConfigError
@@ -39,24 +40,17 @@ def groups(lines: Iterable[str], **columns: str | None) -> Iterator[Asked]:
     >>> asked.completions, dict(asked.columns)
     (['2'], {'reference': '2'})
     """
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield _group(line, number, columns)
+    for place, row in json_lines.objects(lines, needs=("prompt",)):
+        yield _group(place, row, columns)
 
 
-def _group(line: str, number: int, columns: dict[str, str | None]) -> Asked:
-    try:
-        row = json.loads(line)
-        prompt = row["prompt"]
-        completions = row["completions"] if "completions" in row else [row["completion"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'line {number}: no JSON object with "prompt" and "completions" (a list) or "completion": {line.strip()[:60]}'
-        ) from error
+def _group(place: str, row: Mapping[str, Any], columns: dict[str, str | None]) -> Asked:
+    completions = row.get("completions", [row["completion"]] if "completion" in row else None)
     if not isinstance(completions, list) or not completions:
-        raise ConfigError(f"line {number}: completions={str(completions)[:60]}; allowed is a list of responses.")
+        said = str(completions)[:60]
+        raise ConfigError(f"{place}: completions={said}; allowed is a list of responses, or one completion.")
     shown = {name: row.get(name, value) for name, value in columns.items()}
-    return Asked(prompt, completions, {name: value for name, value in shown.items() if value is not None})
+    return Asked(row["prompt"], completions, {name: value for name, value in shown.items() if value is not None})
 
 
 def scored(make: Callable[..., Reward], asked: Iterable[Asked]) -> Iterator[Scored]:
@@ -131,6 +125,7 @@ def _response(place: int | None, judged: Judged, response: str, width: int) -> s
 def _critique(text: str | None, width: int, whole: bool) -> list[str]:
     if text is None:
         return []
+    text = texts.clean(text)  # it may quote what a response holds for the terminal
     return [textwrap.indent(text if whole else _short(_TAGS.sub("", text), width - INDENT), " " * INDENT)]
 
 

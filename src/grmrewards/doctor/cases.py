@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grmrewards import json_lines
 from grmrewards.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,17 +56,11 @@ CASES: tuple[tuple[str, tuple[str, ...]], ...] = (
 def cases_of(path: str | Path) -> list[tuple[Any, list[str]]]:
     """The cases of a JSONL file, each line with "prompt" and "completions" (a list of texts). `ConfigError` otherwise."""
     cases = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            prompt, completions = row["prompt"], row["completions"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f'{path}, line {number}: no JSON object with "prompt" and "completions".') from error
+    for place, row in json_lines.of_file(path, needs=("prompt", "completions")):
+        completions = row["completions"]
         if not isinstance(completions, list) or not completions or not all(isinstance(c, str) for c in completions):
-            raise ConfigError(
-                f"{path}, line {number}: completions={str(completions)[:60]}; allowed is a list of texts."
-            )
-        cases.append((prompt, completions))
+            raise ConfigError(f"{place}: completions={str(completions)[:60]}; allowed is a list of texts.")
+        cases.append((row["prompt"], completions))
     return cases
 
 

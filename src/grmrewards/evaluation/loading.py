@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from grmrewards import json_lines
 from grmrewards.errors import ConfigError
 from grmrewards.evaluation.items import Benchmark, Row
 
@@ -49,18 +50,16 @@ def _read(file: Path) -> Iterator[Row]:
     if file.suffix == ".parquet":
         yield from _parquet(file)
         return
-    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".json":
+        yield from (row for _, row in json_lines.of_file(file))
+        return
     try:
-        found = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in _lines(text)]
+        found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{file}: no JSON, or for .jsonl not one object a line: {error}.") from error
+        raise ConfigError(f"{file}: no JSON: {error}.") from error
     if not isinstance(found, list) or not all(isinstance(row, Mapping) for row in found):
-        raise ConfigError(f"{file}: allowed is a list of objects, or one object a line.")
+        raise ConfigError(f"{file}: allowed is a list of objects.")
     yield from found
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line.strip()]  # not splitlines: answers may hold rarer ends of lines
 
 
 def _parquet(file: Path) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grmrewards import bulk, keys, texts
+from grmrewards import bulk, json_lines, keys, texts
 from grmrewards.bulk import Asked
 from grmrewards.errors import ConfigError
 from grmrewards.evaluation.ranking import Match
@@ -44,8 +44,7 @@ def contest(
     """
     _check(prompts, answers, opponent)
     pairs = [(a, b) for a, b in itertools.combinations(answers, 2) if opponent in (None, a, b)]
-    ours = bulk.judging(reward)
-    alone = ours.pointwise if ours else bool(getattr(reward, "pointwise", True))
+    alone = bulk.alone(reward)
     rows = [{name: own[i] for name, own in answers.items()} for i in range(len(prompts))]
     plain = {(i, pair): _plain(reward, row, pair, alone) for i, row in enumerate(rows) for pair in pairs}
     open_ones = [game for game, won in plain.items() if won is None]
@@ -132,16 +131,9 @@ def read_answers(files: Mapping[str, str | Path]) -> tuple[list[Any], dict[str, 
 
 def _answers(path: Path) -> dict[str, tuple[Any, Any]]:
     rows: dict[str, tuple[Any, Any]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            prompt, completion = row["prompt"], row["completion"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f'{path}, line {number}: no JSON object with "prompt" and "completion".') from error
-        key = json.dumps(prompt, sort_keys=True)
+    for place, row in json_lines.of_file(path, needs=("prompt", "completion")):
+        key = json.dumps(row["prompt"], sort_keys=True)
         if key in rows:
-            raise ConfigError(f"{path}, line {number}: this prompt stood before; each once.")
-        rows[key] = (prompt, completion)
+            raise ConfigError(f"{place}: this prompt stood before; each once.")
+        rows[key] = (row["prompt"], row["completion"])
     return rows

@@ -76,7 +76,7 @@ class Ranking:
 
     def markdown(self) -> str:
         """The table."""
-        head, *rows = [f"| {' | '.join(row)} |" for row in self._table()]
+        head, *rows = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in self._table()]
         return "\n".join([head, "|---" * 6 + "|", *rows])
 
     def report(self) -> str:

@@ -121,7 +121,7 @@ def _games(
 ) -> stored.Games:
     """The games of each item. What a record holds is not asked for again; of a function without one, what was scored."""
     ours = bulk.judging(reward)
-    alone = ours.pointwise if ours else bool(getattr(reward, "pointwise", True))
+    alone = bulk.alone(reward)
     games = stored.games(folder) if folder and not ours else {}  # of ours the record knows, and what the judge is
     if folder:
         stored.rewrite(folder, games)
