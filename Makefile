@@ -8,7 +8,7 @@ VENV_UNSLOTH := .venv-unsloth
 VENV_LLAMA := .venv-llama
 ARGS ?=
 TRAINING := tests/training tests/ranks/test_training_on_ranks.py tests/test_transformers_judge.py tests/test_isolated_judge.py tests/test_adapter_judge.py
-MAIN := "not trl and not ranks and not slow and not faults and not notebooks"
+MAIN := "not trl and not ranks and not slow and not faults and not notebooks and not docs and not browser"
 TIMED := $(patsubst %,tests/test_%.py,ahead asking batching cli endpoint_faults front_door hedging identity images isolated_judge \
 	label_ids openai_judge pacing principles probe replay replicas reward runner selection server_check sharper_endpoint \
 	transformers_judge vllm_judge votes)
@@ -110,7 +110,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(VENV)/bin/pip install -q -c constraints.txt -e ".[trl,report,dev]"
+	$(VENV)/bin/pip install -q -c constraints.txt -e ".[trl,report,dev,docs]"
 	touch $@
 
 $(VENV_TRL022)/.dev: pyproject.toml constraints-trl022.txt
