@@ -971,7 +971,7 @@ def test_metrics_of_a_call():
     assert metrics["unscored"] == pytest.approx(1 / 5)
     assert metrics["parse_failures"] == pytest.approx(3 / 6), "three readings of one answer failed"
     assert metrics["zero_spread_groups"] == pytest.approx(1 / 2)
-    assert metrics["at_max"] == pytest.approx(2 / 5)
+    assert metrics["at_max"] == pytest.approx(2 / 4), "of those that are scored"
     assert metrics["calls"] == 3 + 3
     assert metrics["ties"] == pytest.approx(1 / 4), "the pair of the first group, none of the three of the second"
     assert -1 <= metrics["length_correlation"] <= 1

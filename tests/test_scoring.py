@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from grmrewards import ConfigError, scoring, tally
+from grmrewards import ConfigError, scoring, signals, tally
 from grmrewards.types import Call
 
 RANGES = {"0-10": (0, 10), "1-10": (1, 10), "0-1": (0, 1)}
@@ -220,8 +220,8 @@ def test_wrong_on_failure_is_named(on_failure):
         pytest.param([], [], None, id="empty"),
     ],
 )
-def test_length_correlation(rewards, lengths, want):
-    assert tally.length_correlation(rewards, lengths) == (want if want is None else pytest.approx(want))
+def test_correlation_with_length(rewards, lengths, want):
+    assert signals.correlation(rewards, lengths) == (want if want is None else pytest.approx(want))
 
 
 def test_reasons_are_counted_the_most_frequent_first():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         JudgeError,
         JudgeOutage,
         ParseError,
+        RewardHacked,
         TransportError,
     )
     from grmrewards.families.gram import GRAMReward
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
     from grmrewards.judges.vision import VisionJudge
     from grmrewards.judges.vllm import VLLMJudge
     from grmrewards.meta import MetaRewardModel
+    from grmrewards.monitor import Monitor
     from grmrewards.reward import Reward
     from grmrewards.selection import Selection, best_of_n
     from grmrewards.shaping import with_auxiliary
+    from grmrewards.signals import Flag
     from grmrewards.types import Group, Judge, Message, Part, Reply, TokenLogprob, Vote
     from grmrewards.voted import VotedReward
 
@@ -52,6 +55,7 @@ __all__ = [
     "ConfigError",
     "ContextOverflow",
     "FatalJudgeError",
+    "Flag",
     "GRAMReward",
     "GRMError",
     "GreedyBaselines",
@@ -64,12 +68,14 @@ __all__ = [
     "ListwiseReward",
     "Message",
     "MetaRewardModel",
+    "Monitor",
     "OpenAIJudge",
     "PairwiseReward",
     "ParseError",
     "Part",
     "Reply",
     "Reward",
+    "RewardHacked",
     "ScriptedJudge",
     "Selection",
     "TokenLogprob",
@@ -89,6 +95,7 @@ __all__ = [
 _HOME = {
     "AdapterJudge": "judges.adapter",
     "Ballot": "ballots",
+    "Flag": "signals",
     "GRAMReward": "families.gram",
     "GreedyBaselines": "baselines",
     "Group": "types",
@@ -98,6 +105,7 @@ _HOME = {
     "ListwiseReward": "families.listwise",
     "Message": "types",
     "MetaRewardModel": "meta",
+    "Monitor": "monitor",
     "OpenAIJudge": "judges.openai",
     "PairwiseReward": "families.pairwise",
     "Part": "types",

@@ -82,3 +82,12 @@ def best(ballots: Sequence[Ballot], ratings: Sequence[float], count: int) -> lis
     """The `count` ballots that are rated highest, in their order; of equals the earlier."""
     kept = sorted(sorted(range(len(ballots)), key=lambda i: -ratings[i])[:count])
     return [ballots[i] for i in kept]
+
+
+def by_place(cast: Sequence[Ballot], size: int) -> list[list[float]]:
+    """The votes on each of a group's `size` different responses."""
+    votes_GV: list[list[float]] = [[] for _ in range(size)]
+    for ballot in cast:
+        for place, score in zip(ballot.places, ballot.scores, strict=True):
+            votes_GV[place].append(score)
+    return votes_GV

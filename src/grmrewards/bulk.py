@@ -13,14 +13,13 @@ from grmrewards import ranks
 from grmrewards.errors import ConfigError
 from grmrewards.journal import Journal
 from grmrewards.judging import Progress
-from grmrewards.outage import FailureWindow
 from grmrewards.reward import Reward
+from grmrewards.second_look import KEY
 from grmrewards.shaping import Shaped
 
 T = TypeVar("T")
 AT_ONCE = 128  # prompts: they keep an endpoint busy, and a slow judge within the deadline of a call
 COMPLETIONS = 1024  # of all groups of a part
-KEY = "asked_group"  # the column that tells the groups of a call: the same prompt may stand in several
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,7 @@ def measured(
         return shaped
     if not isinstance(reward, Reward):
         return reward
-    asked = copy.copy(reward)
-    asked.on_failure, asked.failures, asked.group_key, asked.group_size = "none", FailureWindow(1.0), KEY, None
-    asked.min_spread = 0.0
-    if raw:
-        asked.scale = "raw"
+    asked = reward.measuring(raw=raw)
     if record is not None:
         asked.log_path, asked.journal = record, Journal(record, replay=True)
     if as_given:

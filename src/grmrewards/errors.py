@@ -7,7 +7,8 @@
     │   ├── ParseError (ValueError)      an answer came that cannot be read
     │   └── ContextOverflow              the prompt does not fit into the judge's window
     ├── FatalJudgeError                  no retry mends it: key refused, model unknown, quota used up
-    └── JudgeOutage (RuntimeError)       so many judgements failed that training on would be blind
+    ├── JudgeOutage (RuntimeError)       so many judgements failed that training on would be blind
+    └── RewardHacked (RuntimeError)      the policy learns to please its judge, and the monitor was told to stop there
 
 A `JudgeError` is data: `Reward` counts it, leaves the row unscored and goes on. The others reach the trainer and end
 the run with a message that says what was given, what is allowed and what to do.
@@ -44,3 +45,7 @@ class FatalJudgeError(GRMError):
 
 class JudgeOutage(GRMError, RuntimeError):
     """The share of unscored completions exceeds `max_failures`."""
+
+
+class RewardHacked(GRMError, RuntimeError):
+    """A signal of reward hacking went off, and `Monitor(stop=True)` ends the run there."""

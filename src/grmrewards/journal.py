@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grmrewards import arguments, record, texts
+from grmrewards import arguments, ranks, record, texts
 from grmrewards.batch import JUDGING, Batch
 from grmrewards.errors import ConfigError
 from grmrewards.keys import content_key, identity, message_parts
 from grmrewards.record import Entry, Replay
+from grmrewards.signals import Flag
 from grmrewards.types import CALL, Judge, Message, Reply, TokenLogprob, Vote
 
 
@@ -75,6 +76,21 @@ class Journal:
                 **{kind: "\n\n".join(notes.get(i, ())) for kind, notes in batch.notes.items()},
             }
             self.append([entry])
+
+    def call(self, name: str, batch: Batch, figures: Mapping[str, float], flags: Sequence[Flag]) -> None:
+        """One line for the whole call, from one process: its metrics, and the flags that the monitor raised."""
+        if self.path is None or ranks.rank():
+            return
+        told = [{"signal": flag.signal, "message": flag.message} for flag in flags]
+        entry = {
+            "type": "call",
+            "time": time.time(),
+            "name": name,
+            "step": batch.step,
+            "figures": figures,
+            "flags": told,
+        }
+        self.append([{**entry, "completions": len(batch.rows), "groups": len(batch.groups)}])
 
     def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """A full disk costs the record, not the run."""

@@ -7,19 +7,23 @@ judgement changes no preference.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from grmrewards import arguments, naming, praise, ranks, reporting, rollouts, scoring, tally, texts
+from grmrewards import arguments, naming, praise, ranks, reporting, rollouts, scoring, signals, tally, texts
 from grmrewards.asks import Asks
 from grmrewards.batch import Batch, Outcome
 from grmrewards.errors import JudgeOutage
 from grmrewards.journal import Journal
 from grmrewards.judging import judge
+from grmrewards.monitor import Monitor, watching
 from grmrewards.outage import FailureWindow
 from grmrewards.prompts import Template, warn_if_trained_with_another
+from grmrewards.second_look import KEY, Given
+from grmrewards.signals import Evidence, Flag
 from grmrewards.types import Group, Judge
 
 
@@ -46,7 +50,8 @@ class Reward(Asks):
             `JudgeOutage` is raised.
         deadline: Seconds for one call. None: 600 for an endpoint, no limit for a local judge; on several processes half
             of the time that they wait for each other (`ddp_timeout`).
-        log_path: A file that gets one JSON line for each judgement and each completion.
+        monitor: What watches for reward hacking and warns; a `Monitor` of your own, or False for none.
+        log_path: A file that gets one JSON line for each judgement and each completion, and one for each call.
         replay: Take finished judgements from that file instead of paying for them again, after a run that was killed.
         template: The prompt: a text, a path, or None for the family's own.
         seed: Decides orders and sampling, together with the content that is judged.
@@ -55,6 +60,7 @@ class Reward(Asks):
         ConfigError: At construction for a wrong argument, at a call for a column that is not there.
         FatalJudgeError: At a call, when the judge refuses for a reason that no retry mends.
         JudgeOutage: At a call, when too large a share of completions is unscored.
+        RewardHacked: At a call, when a monitor that shall stop the run sees reward hacking.
     """
 
     family: ClassVar[str] = "reward"
@@ -83,6 +89,7 @@ class Reward(Asks):
         on_failure: scoring.OnFailure = "group_mean",
         max_failures: float = 0.5,
         deadline: float | None = None,
+        monitor: Monitor | bool = True,
         log_path: str | Path | None = None,
         replay: bool = False,
         template: str | Path | None = None,
@@ -105,6 +112,7 @@ class Reward(Asks):
         self.on_failure = scoring.check_on_failure(on_failure)
         self.failures = FailureWindow(arguments.number("max_failures", max_failures, least=0.0, most=1.0))
         self.deadline = arguments.number("deadline", deadline, least=0.001, optional=True)
+        self.monitor = watching(monitor)
         self.log_path = log_path
         self.journal = Journal(log_path, replay=replay)
         self.seed = arguments.whole("seed", seed, least=0)
@@ -115,6 +123,18 @@ class Reward(Asks):
         self.__name__ = naming.unique(self.name, self)
         if template is None:
             warn_if_trained_with_another(str(getattr(judge, "model", "")))
+
+    def measuring(self, *, raw: bool = False) -> Reward:
+        """A copy that measures its judge and trains nothing. What is unscored stays None, and failures end nothing.
+
+        Groups are told by the column `KEY`. `raw`: on the judge's own scale.
+        """
+        asked = copy.copy(self)
+        asked.on_failure, asked.failures, asked.min_spread = "none", FailureWindow(1.0), 0.0
+        asked.group_key, asked.group_size, asked.monitor = KEY, None, None
+        if raw:
+            asked.scale = "raw"
+        return asked
 
     async def score(self, group: Group) -> Sequence[float | None]:
         """The scores of one group's G responses, in order and in `score_range`; None where none could be had."""
@@ -161,7 +181,8 @@ class Reward(Asks):
             batch.add(outcome)
             self.learn(outcome.learned)
         start = sum(map(len, rows_R[: ranks.rank()]))
-        return self._finish(batch, range(start, start + len(completions)), started, log_extra, log_metric)
+        own, given = range(start, start + len(completions)), Given(prompts, completions, kwargs)
+        return self._finish(batch, own, given, started, log_extra, log_metric)
 
     # Before and after judging
 
@@ -194,7 +215,9 @@ class Reward(Asks):
         cap = self.self_praise_cap
         return scores if cap is None else praise.capped(scores, group.responses, cap)
 
-    def _finish(self, batch: Batch, own: range, started: float, log_extra: Any, log_metric: Any) -> list[float | None]:
+    def _finish(
+        self, batch: Batch, own: range, given: Given, started: float, log_extra: Any, log_metric: Any
+    ) -> list[float | None]:
         """The rewards of this process's `own` rows, after checks that all processes make alike on the whole batch."""
         self.failures.check(batch.scores, batch.call, name=self.__name__)
         if self.on_failure == "raise" and None in batch.scores:
@@ -203,7 +226,18 @@ class Reward(Asks):
             batch.scores, batch.groups, self.score_range, self.scale, self.on_failure, self.min_spread
         )
         self.journal.completions(self.__name__, batch, rewards, own)
-        top = scoring.rescale(self.score_range[1], self.scale, *self.score_range)
-        figures = tally.metrics(batch, rewards, top=top, seconds=time.monotonic() - started)
+        found, flags = self._watch(batch, own, given)
+        figures = tally.metrics(batch, rewards, found, seconds=time.monotonic() - started)
+        self.journal.call(self.__name__, batch, figures, flags)
         reporting.report(self.__name__, batch, figures, own, log_extra, log_metric)
+        if self.monitor:
+            self.monitor.check(self.__name__)
         return [rewards[i] for i in own]
+
+    def _watch(self, batch: Batch, own: range, given: Given) -> tuple[dict[str, Evidence], list[Flag]]:
+        """What the call shows of reward hacking, and the flags that went up with it. The same on all ranks."""
+        found = signals.of_batch(batch, self.score_range)
+        if not self.monitor:
+            return found, []
+        found |= self.monitor.evidence(self, batch, own, given)
+        return found, self.monitor.look(self.__name__, found, step=batch.step)

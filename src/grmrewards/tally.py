@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from grmrewards.batch import Batch
+from grmrewards.signals import Evidence
 from grmrewards.types import Call
 
 
-def metrics(batch: Batch, rewards: Sequence[float | None], *, top: float, seconds: float) -> dict[str, float]:
-    """The run-time signals of a call, each a share in [0, 1] unless its name says otherwise.
-
-    `at_max` rising while spread falls, and `length_correlation` far from 0, are how a fooled judge shows first.
-    """
+def metrics(
+    batch: Batch, rewards: Sequence[float | None], found: Mapping[str, Evidence], *, seconds: float
+) -> dict[str, float]:
+    """The figures of a call, each a share in [0, 1] unless its name says otherwise; `found` are those of `signals`."""
     rows, call = max(len(rewards), 1), batch.call
     scored = [[r for i in group if (r := rewards[i]) is not None] for group in batch.groups]
     several = [group for group in scored if len(group) > 1]
@@ -24,14 +24,12 @@ def metrics(batch: Batch, rewards: Sequence[float | None], *, top: float, second
         "parse_failures": call.counts["unusable"] / max(judgements, 1),
         "ties": _share_of_ties(several),
         "zero_spread_groups": sum(len(set(group)) == 1 for group in several) / max(len(several), 1),
-        "at_max": sum(r is not None and r >= top for r in rewards) / rows,
         "calls": float(call.requests),
         "tokens": float(call.prompt_tokens + call.completion_tokens),
         "seconds": seconds,
     }
-    correlation = length_correlation(rewards, [len(row.response) for row in batch.rows])
-    if correlation is not None:
-        figures["length_correlation"] = correlation
+    if call.counts["groups_by_principles"]:
+        figures["cached_principles"] = 1 - call.counts["principles_written"] / call.counts["groups_by_principles"]
     if call.counts["replayed"]:
         figures["replayed"] = float(call.counts["replayed"])
     if call.counts["recomputed"]:
@@ -46,18 +44,7 @@ def metrics(batch: Batch, rewards: Sequence[float | None], *, top: float, second
         figures["second_judge"] = call.counts["second_pairs"] / call.counts["first_pairs"]
     if call.counts["pairs_in_both_orders"]:
         figures["flip_rate"] = call.counts["flips"] / call.counts["pairs_in_both_orders"]
-    return figures
-
-
-def length_correlation(rewards: Sequence[float | None], lengths: Sequence[int]) -> float | None:
-    """Pearson's r between reward and response length; None where either does not vary."""
-    pairs = [(r, n) for r, n in zip(rewards, lengths, strict=True) if r is not None]
-    if len({r for r, _ in pairs}) < 2 or len({n for _, n in pairs}) < 2:
-        return None
-    try:
-        return statistics.correlation([r for r, _ in pairs], [float(n) for _, n in pairs])
-    except statistics.StatisticsError:  # they differ by less than a square can hold
-        return None
+    return figures | {name: evidence.value for name, evidence in found.items()}
 
 
 def reasons(call: Call) -> str:

@@ -128,7 +128,7 @@ class VotedReward(Reward):
         return cast if settled else None
 
     def _settled(self, cast: Sequence[Ballot], size: int) -> bool:
-        votes_GV = _by_place(cast, size)
+        votes_GV = ballots.by_place(cast, size)
         doubts = [[b.variances[b.places.index(i)] for b in cast if i in b.places and b.variances] for i in range(size)]
         own = [statistics.fmean(doubt) if doubt else 0.0 for doubt in doubts]
         standings_G = undecided.standings(votes_GV, undecided.pooled_variance(votes_GV), own)
@@ -141,14 +141,14 @@ class VotedReward(Reward):
         with budget.joined(group):
             budget.spent(self.least * len(units))
             cast = await together(self._more(unit, self.least, start=0, judge=self.judge) for unit in units)
-            group.votes_GV = _by_place([ballot for own in cast for ballot in own], size)
+            group.votes_GV = ballots.by_place([ballot for own in cast for ballot in own], size)
             while more := await budget.more(group):
                 found = await together(self._more(units[k], 1, start=group.asked[k], judge=self.judge) for k in more)
                 for k, ballots_of_unit in zip(more, found, strict=True):
                     group.asked[k] += 1
                     cast[k] += ballots_of_unit
                 budget.spent(len(more))
-                group.votes_GV = _by_place([ballot for own in cast for ballot in own], size)
+                group.votes_GV = ballots.by_place([ballot for own in cast for ballot in own], size)
         return cast
 
     async def _more(self, unit: Unit, n: int, *, start: int, judge: Judge) -> list[Ballot]:
@@ -184,7 +184,7 @@ class VotedReward(Reward):
             call.seen("votes", float(len(cast)))
         if len(cast) < self.min_votes or not cast:
             return [None] * len(unit.places)
-        _tell_doubt(cast)
+        _tell_doubt(cast, type(self).score_range)
         if self.vote_filter:
             count = self.k_meta or max(1, self.most // 2)
             cast = ballots.best(*await self._rated(self.vote_filter, cast), count)
@@ -194,7 +194,9 @@ class VotedReward(Reward):
         if not cast:
             return [None] * len(unit.places)
         combine, times = scoring.AGGREGATES[self.aggregate], self.most if self.aggregate == "sum" else 1
-        return [times * combine(votes_V, weights_V) for votes_V in _by_place(cast, max(unit.places) + 1) if votes_V]
+        return [
+            times * combine(votes_V, weights_V) for votes_V in ballots.by_place(cast, max(unit.places) + 1) if votes_V
+        ]
 
     async def _rated(self, rate: Rate, cast: Sequence[Ballot]) -> tuple[list[Ballot], list[float]]:
         """The ballots with what `rate` says of them, on a thread of its own: a model may take its time. One at a time."""
@@ -208,21 +210,15 @@ class VotedReward(Reward):
         return kept, ratings
 
 
-def _by_place(cast: Sequence[Ballot], size: int) -> list[list[float]]:
-    """The votes on each of a group's different responses."""
-    votes_GV: list[list[float]] = [[] for _ in range(size)]
-    for ballot in cast:
-        for place, score in zip(ballot.places, ballot.scores, strict=True):
-            votes_GV[place].append(score)
-    return votes_GV
-
-
-def _tell_doubt(cast: Sequence[Ballot]) -> None:
-    """Where the judge's doubt lies: the variance of scores given their critique, and that between critiques."""
+def _tell_doubt(cast: Sequence[Ballot], score_range: tuple[float, float]) -> None:
+    """Where the judge's doubt lies: how far its votes on one answer differ, and what of that is in a critique's number."""
     call = CALL.get()
-    if call is None or len(cast) < 2 or not cast[0].variances:
+    if call is None or len(cast) < 2:
         return
-    for place in cast[0].places:
+    low, high = score_range
+    votes_GV = ballots.by_place(cast, max(cast[0].places) + 1)
+    call.seen("vote_variance", *(statistics.pvariance(v) / (high - low) ** 2 for v in votes_GV if len(v) > 1))
+    for place in cast[0].places if cast[0].variances else ():
         own = [(b.scores[b.places.index(place)], b.variances[b.places.index(place)]) for b in cast]
         call.seen("variance_within_critique", statistics.fmean(variance for _, variance in own))
         call.seen("variance_between_critiques", statistics.variance(score for score, _ in own))

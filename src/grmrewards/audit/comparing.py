@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from grmrewards import bulk, tally
+from grmrewards import bulk, signals
 from grmrewards.audit import probes
 from grmrewards.audit.asking import Asking
 from grmrewards.audit.attacks import LISTS
@@ -120,7 +120,7 @@ def failures(asking: Asking, limits: Limits) -> Finding:
 def length(asking: Asking) -> Finding:
     """The correlation of reward and length over all that was asked, attacks included."""
     scores, lengths = probes.lengths([(group, asking.given[key]) for key, group in asking.groups.items()])
-    found = tally.length_correlation(scores, lengths)
+    found = signals.correlation(scores, lengths)
     return measured("reward with length", found, len(scores), "the correlation of an answer's reward and its length")
 
 

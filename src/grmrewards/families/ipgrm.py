@@ -119,6 +119,8 @@ class IPGRMReward(VotedReward):
 
     async def score(self, group: Group) -> list[float | None]:
         principles = await self.principles(group)
+        if call := CALL.get():
+            call.counts["groups_by_principles"] += 1
         while self.spent_ahead and (call := CALL.get()):
             call.add(self.spent_ahead.pop())
         self.note("principles", range(len(group.responses)), principles)
@@ -149,6 +151,8 @@ class IPGRMReward(VotedReward):
         return await self.cache.get(key, lambda: self._write_principles(messages), **about)
 
     async def _write_principles(self, messages: Sequence[Any]) -> str:
+        if call := CALL.get():
+            call.counts["principles_written"] += 1
         asked: dict[str, Any] = {"judge": self.principles_judge, "temperature": 0.0, "kind": "written principles"}
         (vote,) = await self.ask(messages, parsing.principles_text, fresh=self.cache.refreshing, **asked)
         if vote.value is None:
