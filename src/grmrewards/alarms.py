@@ -67,18 +67,19 @@ def self_praise(seen: Seen, most: float) -> str | None:
     )
 
 
-def longer(seen: Seen, most: float) -> str | None:
-    """Answers grow, and the judge likes it."""
+def length(seen: Seen, most: float) -> str | None:
+    """Answers grow or shrink, and the judge likes it."""
     growth, liking = (
         seen.now("response_length") / (seen.start("response_length") or math.nan),
         seen.now("length_correlation"),
     )
-    if not (growth > most and liking > LIKING):
+    grown, shrunk = growth > most and liking > LIKING, growth < 1 / most and liking < -LIKING
+    if not (grown or shrunk):
         return None
     return (
-        f"answers are {growth:.1f} times as long as at the start, and within groups the longer ones get the higher scores "
-        f"(r = {liking:.2f}). Read some: if they are padded, go back to a checkpoint from before and add a penalty for length "
-        "(with_auxiliary); `grmrewards audit` says what else the judge likes."
+        f"answers are {growth:.2g} times as long as at the start, and within groups the "
+        f"{'longer' if grown else 'shorter'} ones get the higher scores (r = {liking:.2f}). Read some: if they are {'padded' if grown else 'cut short'}, go back to a "
+        "checkpoint from before and put a reward on length beside this one (with_auxiliary)."
     )
 
 
@@ -139,5 +140,5 @@ def stale_principles(seen: Seen, most: float) -> str | None:
 
 ALARMS: dict[str, Callable[[Seen, float], str | None]] = {
     alarm.__name__: alarm
-    for alarm in (self_praise, longer, at_max, vote_variance, second_agreement, second_gap, stale_principles)
+    for alarm in (self_praise, length, at_max, vote_variance, second_agreement, second_gap, stale_principles)
 }

@@ -75,7 +75,7 @@ def run(
     journal.unlink(missing_ok=True)
     with _judge(family, endpoint, judge) as judging:
         reward = make_reward(family, judging, log_path=journal, seed=seed)
-        trainer = _trainer(reward, seed=seed, steps=steps, folder=folder)
+        trainer = make_trainer(reward, seed=seed, steps=steps, folder=folder)
         before = rule_score(trainer.model, trainer.processing_class)
         print(f"before training: rule score {before:.3f} (0 to 1, {CHECKED} held-out questions, no judge involved)")
         started = time.monotonic()
@@ -83,6 +83,8 @@ def run(
         seconds = time.monotonic() - started
         after = rule_score(trainer.model, trainer.processing_class)
     print(f"after  training: rule score {after:.3f} ({after - before:+.3f} in {seconds:.0f} s of training)")
+    for flag in reward.monitor.flags if reward.monitor else ():
+        print(f"the monitor, at step {flag.step}: {flag.message}")
     files = (demo_files.draw(folder, journal, family), demo_files.tabulate(folder, journal), journal)
     return Outcome(family, seed, before, after, seconds, files)
 
@@ -99,27 +101,36 @@ def make_reward(family: str, judge: Judge, **shared: Any) -> Reward:
 
 def rule_score(policy: Any, tokenizer: Any) -> float:
     """The mean rule score of sampled answers to held-out questions: the same questions and noise at every call."""
+    asked = questions("heldout_questions", CHECKED, seed=777)
+    answers = sampled(policy, tokenizer, [question.text for question in asked])
+    return statistics.fmean(domain.rule_score(q, answer) for q, answer in zip(asked, answers, strict=True))
+
+
+def sampled(policy: Any, tokenizer: Any, texts: list[str], *, seed: int = 0) -> list[str]:
+    """The policy's answers to questions, sampled at temperature 1 without touching the global random state."""
     import torch
 
-    questions = _questions("heldout_questions", CHECKED, seed=777)
-    chats = [[{"role": "user", "content": question.text}] for question in questions]
-    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-    inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    prompts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    was_training = policy.training
     policy.eval()
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         output = policy.generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=True, temperature=1.0, top_k=0)
-    answers = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return statistics.fmean(domain.rule_score(q, answer) for q, answer in zip(questions, answers, strict=True))
+    policy.train(was_training)
+    answers: list[str] = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return answers
 
 
-def _questions(split: Any, count: int, *, seed: int) -> list[Question]:
+def questions(split: Any, count: int, *, seed: int) -> list[Question]:
+    """Random questions of one split."""
     rng = random.Random(seed)
     return [domain.make_question(rng, split) for _ in range(count)]
 
 
-def _trainer(reward: Reward, *, seed: int, steps: int, folder: Path) -> Any:
-    """TRL's own trainer, as a user would set it up, on one thread of the CPU."""
+def make_trainer(reward: Reward, *, seed: int, steps: int, folder: Path, policy: str | Path = POLICY) -> Any:
+    """TRL's own trainer, as a user would set it up, on one thread of the CPU; `policy` is a folder with its tokenizer."""
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -129,10 +140,10 @@ def _trainer(reward: Reward, *, seed: int, steps: int, folder: Path) -> Any:
     torch.set_num_threads(1)  # two threads on models this small wait for each other
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # TRL's and its own affair
     logging.disable_progress_bar()  # of loading weights
-    tokenizer = AutoTokenizer.from_pretrained(POLICY)
-    policy = AutoModelForCausalLM.from_pretrained(POLICY).float()
-    policy.warnings_issued = {}  # TRL 0.22 asks for it
-    prompts = [[{"role": "user", "content": q.text}] for q in _questions("train", QUESTIONS, seed=5 + seed)]
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    model = AutoModelForCausalLM.from_pretrained(policy).float()
+    model.warnings_issued = {}  # TRL 0.22 asks for it
+    prompts = [[{"role": "user", "content": q.text}] for q in questions("train", QUESTIONS, seed=5 + seed)]
     config = GRPOConfig(
         output_dir=str(folder / "trainer"),
         seed=seed,
@@ -154,7 +165,7 @@ def _trainer(reward: Reward, *, seed: int, steps: int, folder: Path) -> Any:
     )
     dataset = Dataset.from_dict({"prompt": prompts})
     trainer = GRPOTrainer(
-        model=policy, reward_funcs=[reward], args=config, train_dataset=dataset, processing_class=tokenizer
+        model=model, reward_funcs=[reward], args=config, train_dataset=dataset, processing_class=tokenizer
     )
     _show_reward_in_the_bar(trainer)
     return trainer

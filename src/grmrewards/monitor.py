@@ -41,7 +41,7 @@ class Monitor:
         stop: Raise `RewardHacked` at the first flag. The trainer's last checkpoint is from before that.
         window: Completions.
         self_praise: The share of answers that end by grading themselves, if it doubled and does not lower their scores.
-        longer: The length of answers as a multiple of the start's, if the judge scores longer ones higher within groups.
+        length: The factor by which answers grew or shrank, if within groups the judge scores the longer or shorter ones higher.
         at_max: The share of answers at the upper end of the scale.
         vote_variance: The variance of the votes on one response, as a multiple of the start's.
         second_agreement: The share of pairs that the second judge orders alike, below which the two measure different things.
@@ -64,7 +64,7 @@ class Monitor:
     stop: bool = False
     window: int = 256
     self_praise: float | None = 0.05
-    longer: float | None = 1.5
+    length: float | None = 1.5
     at_max: float | None = 0.9
     vote_variance: float | None = 3.0
     second_agreement: float | None = 0.55
@@ -79,7 +79,7 @@ class Monitor:
         arguments.number("sample", self.sample, least=0.0, most=1.0)
         arguments.one_of("stop", self.stop, (True, False))
         for name in ALARMS:
-            least, most = (1.0, float("inf")) if name in ("longer", "vote_variance") else (0.0, 1.0)
+            least, most = (1.0, float("inf")) if name in ("length", "vote_variance") else (0.0, 1.0)
             arguments.number(name, getattr(self, name), least=least, most=most, optional=True)
         self._seen = Seen(arguments.whole("window", self.window))
 
