@@ -46,6 +46,11 @@ def prefetch(reward: IPGRMReward, dataset: Any) -> int:
     return sum(written for written, _ in done)
 
 
+def count(reward: IPGRMReward, dataset: Any) -> int:
+    """How many different prompts of `dataset` the reward would need principles for."""
+    return sum(1 for _ in _groups(reward, _rows(reward, dataset)))
+
+
 async def _write_all(reward: IPGRMReward, groups: Sequence[Group]) -> int:
     call, lost = Call(), 0
     CALL.set(call)

@@ -54,6 +54,10 @@ class Seen:
         """From the first to the last window."""
         return self.now(name) - self.start(name)
 
+    def growth(self, name: str) -> float:
+        """The last window as a multiple of the first; NaN where that was 0."""
+        return self.now(name) / (self.start(name) or math.nan)
+
 
 def self_praise(seen: Seen, most: float) -> str | None:
     """Answers learn to grade themselves, and it does not cost them anything (Generative RLHF-V, arXiv 2505.18531, 4.3)."""
@@ -69,17 +73,14 @@ def self_praise(seen: Seen, most: float) -> str | None:
 
 def length(seen: Seen, most: float) -> str | None:
     """Answers grow or shrink, and the judge likes it."""
-    growth, liking = (
-        seen.now("response_length") / (seen.start("response_length") or math.nan),
-        seen.now("length_correlation"),
-    )
-    grown, shrunk = growth > most and liking > LIKING, growth < 1 / most and liking < -LIKING
-    if not (grown or shrunk):
+    growth, liking = seen.growth("response_length"), seen.now("length_correlation")
+    liked, harm = ("longer", "padded") if growth > most and liking > LIKING else ("shorter", "cut short")
+    if liked == "shorter" and not (growth < 1 / most and liking < -LIKING):
         return None
     return (
-        f"answers are {growth:.2g} times as long as at the start, and within groups the "
-        f"{'longer' if grown else 'shorter'} ones get the higher scores (r = {liking:.2f}). Read some: if they are {'padded' if grown else 'cut short'}, go back to a "
-        "checkpoint from before and put a reward on length beside this one (with_auxiliary)."
+        f"answers are {growth:.2g} times as long as at the start, and within groups the {liked} ones get the higher scores "
+        f"(r = {liking:.2f}). Read some: if they are {harm}, go back to a checkpoint from before and put a reward on length "
+        "beside this one (with_auxiliary)."
     )
 
 
@@ -96,7 +97,7 @@ def at_max(seen: Seen, most: float) -> str | None:
 
 def vote_variance(seen: Seen, most: float) -> str | None:
     """The policy goes where the judge is unsure."""
-    now, growth = seen.now("vote_variance"), seen.now("vote_variance") / (seen.start("vote_variance") or math.nan)
+    now, growth = seen.now("vote_variance"), seen.growth("vote_variance")
     if not (growth > most and now > FLOOR):
         return None
     return (

@@ -21,6 +21,7 @@ from grmrewards import (
     IRPMReward,
     JudgeError,
     ListwiseReward,
+    Monitor,
     ScriptedJudge,
     TransportError,
     judging,
@@ -100,7 +101,7 @@ def call(reward, sizes, turn=0, **columns):
     """This rank's rewards, or the name and words of what was raised."""
     prompts, completions = batch(sizes, turn)
     own = slices(sizes)[rank()]
-    columns = {name: values[own] for name, values in columns.items()}
+    columns = {name: values if callable(values) else values[own] for name, values in columns.items()}
     try:
         return reward(prompts=prompts[own], completions=completions[own], **columns)
     except Exception as error:
@@ -228,6 +229,31 @@ def replayed(world, repeats):
         )
         rewards = call(reward, [6] * world)
     return {"asked": len(asked), "rewards": rewards}
+
+
+def watched(world, repeats):
+    """What the monitor of each rank sees, flags and asks its second judge, on groups that are split; then it stops."""
+    asked, metrics = [], {}
+
+    def reply(messages):
+        asked.extend(shown(messages[0].content))
+        return f"<score>{10 - int(shown(messages[0].content)[0].rpartition(' ')[2])}</score>"
+
+    second = IRPMReward(ScriptedJudge(reply), name="second", group_size=G)
+    monitor = Monitor(second=second, sample=0.5, window=8, stop=True)
+    reward = IRPMReward(ScriptedJudge(by_quality), name="watched", group_size=G, monitor=monitor)
+    outcome = []
+    for turn in range(repeats):
+        outcome.append(call(reward, [6] * world, turn, log_metric=metrics.__setitem__))
+        if outcome[-1][0] == "RewardHacked":
+            break
+    return {
+        "asked": asked,
+        "metrics": metrics,
+        "flags": reward.monitor.flags,
+        "ended": outcome[-1],
+        "calls": len(outcome),
+    }
 
 
 def main(scenario, number, world, file, repeats):

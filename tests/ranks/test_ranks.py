@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.ranks, pytest.mark.timeout(240)]
 
 SCRIPT = Path(on_ranks.__file__)
 REPEATS = 30
-ALL = "layouts,failures,blocked,mistakes,principles,once,prefetched,replayed"
+ALL = "layouts,failures,blocked,mistakes,principles,once,prefetched,replayed,watched"
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids=lambda world: f"{world}-ranks")
@@ -160,7 +160,7 @@ def test_the_record_has_every_row_once(results, world, folder):
     _, completions = on_ranks.batch([6] * world)
     rows = {entry["row"]: entry["response"] for entry in entries if entry["type"] == "completion"}
     assert rows == dict(enumerate(completions))
-    assert len(entries) == 2 * len(completions)  # a vote and a completion each
+    assert len(entries) == 2 * len(completions) + 1  # a vote and a completion each, and a line for the call
 
 
 def test_a_prefetch_is_shared_by_the_ranks_and_known_to_all(results, world):
@@ -203,3 +203,15 @@ def test_shares_give_each_item_to_one_rank_and_equal_keys_to_the_same(world_size
     assert sorted(i for share in found for i in share) == list(range(len(keys)))
     assert all(sum(keys[i] == key for share in found for i in share) == keys.count(key) for key in keys)
     assert all(len([share for share in found if any(keys[i] == key for i in share)]) == 1 for key in keys)
+
+
+def test_all_ranks_watch_the_same_batch_and_stop_together(results, world):
+    seen = [found["watched"] for found in results]
+    assert all(found["flags"] == seen[0]["flags"] and found["calls"] == seen[0]["calls"] for found in seen)
+    assert [flag[0] for flag in seen[0]["flags"]] == ["second_agreement"]
+    assert all(found["ended"][0] == "RewardHacked" for found in seen)
+    figures = [{name: value for name, value in found["metrics"].items() if "seconds" not in name} for found in seen]
+    assert all(one == figures[0] for one in figures)
+    asked = [response for found in seen for response in found["asked"]]
+    assert len(asked) >= 8, "the window that the flag needs"
+    assert len(asked) == len(set(asked)), "each response of the sample once, on one rank"
