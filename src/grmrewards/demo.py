@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +59,12 @@ def run(
     output: str | Path = "demo-output",
     endpoint: bool = False,
     judge: str | Path | None = None,
+    report_to: Sequence[str] = (),
 ) -> Outcome:
     """Train, measure, and write a reward curve, a table of judged examples and the record into `output`.
 
     `judge` is the folder of another judge of the same domain, such as one that was trained by `examples/judge_training`.
+    `report_to`: trackers that TRL writes to, "trackio", "wandb" or "tensorboard".
     Raises `ConfigError` for an unknown family, for missing extras, for a folder that holds no judge, and for a family that
     the demo's server cannot serve.
     """
@@ -75,7 +77,7 @@ def run(
     journal.unlink(missing_ok=True)
     with _judge(family, endpoint, judge) as judging:
         reward = make_reward(family, judging, log_path=journal, seed=seed)
-        trainer = make_trainer(reward, seed=seed, steps=steps, folder=folder)
+        trainer = make_trainer(reward, seed=seed, steps=steps, folder=folder, report_to=report_to)
         before = rule_score(trainer.model, trainer.processing_class)
         print(f"before training: rule score {before:.3f} (0 to 1, {CHECKED} held-out questions, no judge involved)")
         started = time.monotonic()
@@ -129,7 +131,9 @@ def questions(split: Any, count: int, *, seed: int) -> list[Question]:
     return [domain.make_question(rng, split) for _ in range(count)]
 
 
-def make_trainer(reward: Reward, *, seed: int, steps: int, folder: Path, policy: str | Path = POLICY) -> Any:
+def make_trainer(
+    reward: Reward, *, seed: int, steps: int, folder: Path, policy: str | Path = POLICY, report_to: Sequence[str] = ()
+) -> Any:
     """TRL's own trainer, as a user would set it up, on one thread of the CPU; `policy` is a folder with its tokenizer."""
     import torch
     from datasets import Dataset
@@ -157,7 +161,9 @@ def make_trainer(reward: Reward, *, seed: int, steps: int, folder: Path, policy:
         beta=0.0,
         temperature=1.0,
         logging_steps=5,
-        report_to=[],
+        report_to=list(report_to),
+        log_completions=bool(report_to),
+        num_completions_to_print=0,  # the trackers have them all
         save_strategy="no",
         use_cpu=True,
         bf16=False,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from grmrewards import ranks, tally
+from grmrewards import ranks, tally, tensorboard
 from grmrewards.batch import Batch
 
 log = logging.getLogger("grmrewards")
@@ -15,6 +15,7 @@ log = logging.getLogger("grmrewards")
 def report(
     name: str,
     batch: Batch,
+    rewards: Sequence[float | None],
     figures: Mapping[str, float],
     own: range,
     log_extra: Callable[[str, list[Any]], None] | None,
@@ -32,6 +33,7 @@ def report(
         log_extra(f"{name}/critique", ["\n\n".join(critiques[i]) if i in critiques else None for i in own])
     if ranks.rank():
         return  # one process speaks for all
+    tensorboard.tell(name, batch, rewards, log_extra)
     unscored = sum(score is None for score in batch.scores)
     done = f"{name}: {len(batch.rows)} completions in {len(batch.groups)} groups, {unscored} unscored"
     log.info("%s; %d calls, %d tokens, %.1f s", done, figures["calls"], figures["tokens"], figures["seconds"])

@@ -229,7 +229,7 @@ class Reward(Asks):
         found, flags = self._watch(batch, own, given)
         figures = tally.metrics(batch, rewards, found, seconds=time.monotonic() - started)
         self.journal.call(self.__name__, batch, figures, flags)
-        reporting.report(self.__name__, batch, figures, own, log_extra, log_metric)
+        reporting.report(self.__name__, batch, rewards, figures, own, log_extra, log_metric)
         if self.monitor:
             self.monitor.check(self.__name__)
         return [rewards[i] for i in own]

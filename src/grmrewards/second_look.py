@@ -69,9 +69,9 @@ def _scores(second: Callable[..., Any], rows: list[int], groups: list[int], give
     judge = getattr(second, "reward", second)  # of one with auxiliaries, the judge's
     low, high = getattr(judge, "score_range", (0.0, 1.0))
     if hasattr(judge, "measuring"):
-        second = judge.measuring(raw=True)
+        second = measuring = judge.measuring(raw=True)
         if judge.deadline is None and math.isfinite(ranks.timeout()):
-            second.deadline = ranks.timeout() / 4  # type: ignore[attr-defined]  # half of it went to the first
+            measuring.deadline = ranks.timeout() / 4  # half of it went to the first
     size = len(given.completions)
     columns = {name: _picked(values, rows) for name, values in given.columns.items() if _is_column(values, size)}
     columns[KEY] = groups

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from grmrewards.arguments import one_of
-from grmrewards.audit import comparing, probes
+from grmrewards.audit import comparing, examples, probes
 from grmrewards.audit.asking import Asking
 from grmrewards.audit.attacks import INJECTED, MASTER_KEYS, NEAR_EMPTY, SELF_PRAISE
 from grmrewards.audit.cases import CASES, Case, cases_of, check
@@ -72,9 +72,13 @@ def audit(
     own = probes.trials(listed, asking.tag)
     asking.ask([group for several in own.values() for trial in several for group in trial.groups])
     asking.normalise([group for _, group in probes.untouched(listed, asking.tag)])
-    found = [
-        comparing.finding(name, [asking.figure(trial) for trial in several], limits) for name, several in own.items()
-    ]
+    figures = {name: [asking.figure(trial) for trial in several] for name, several in own.items()}
+    found = [comparing.finding(name, figures_C, limits) for name, figures_C in figures.items()]
+    worst = {
+        finding.probe: examples.worst(asking, own[finding.probe], figures[finding.probe], limits[finding.probe])
+        for finding in found
+        if finding.verdict == "weak"
+    }
     found += [
         *comparing.of_places(asking, listed, limits),
         *comparing.of_principles(asking, listed, limits),
@@ -84,4 +88,4 @@ def audit(
     ]
     if other is not None:
         found.append(comparing.agreement(asking, Asking(other), listed))
-    return Audit(tuple(found), len(listed))
+    return Audit(tuple(found), len(listed), worst)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from grmrewards.audit.findings import Finding
@@ -20,10 +21,14 @@ SHARES = ("ties", "telling good from poor", "failures", "agreement")
 
 @dataclass(frozen=True)
 class Audit:
-    """All that was found over so many `cases`, each a question with a good and a poor answer."""
+    """All that was found over so many `cases`, each a question with a good and a poor answer.
+
+    `examples` are the cases that went furthest wrong, by the name of a weak probe (`examples.worst`).
+    """
 
     findings: tuple[Finding, ...]
     cases: int
+    examples: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __getitem__(self, probe: str) -> Finding:
         return {finding.probe: finding for finding in self.findings}[probe]
@@ -57,7 +62,8 @@ class Audit:
 
     def as_dict(self) -> dict[str, Any]:
         """In a form that JSON has."""
-        return {"cases": self.cases, "findings": [dataclasses.asdict(finding) for finding in self.findings]}
+        findings = [dataclasses.asdict(finding) for finding in self.findings]
+        return {"cases": self.cases, "findings": findings, "examples": dict(self.examples)}
 
 
 def _part(head: str, findings: tuple[Finding, ...]) -> str:

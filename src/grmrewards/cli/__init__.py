@@ -1,4 +1,5 @@
-"""The command line: `grmrewards demo`, `judge`, `doctor`, `audit`, `eval`, `recount`, `rank`.
+"""The command line: `grmrewards demo`, `judge`, `doctor`, `audit`, `eval`, `recount`, `rank`,
+`prefetch`, `report`.
 
 A command is a module of this package with a click command of the name `command`, imported when it is asked for; what is
 heavy it imports when it runs. So help and completion load neither torch nor openai.
@@ -16,7 +17,7 @@ from grmrewards.errors import GRMError
 
 NOT_PASSED = 3  # the exit code of a command whose judge did not pass
 STOPPED = 130  # by Ctrl-C: what shells say of a program that SIGINT ended
-COMMANDS = ("demo", "judge", "doctor", "audit", "eval", "recount", "rank")  # as they are listed; each is a module here
+COMMANDS = ("demo", "judge", "doctor", "audit", "eval", "recount", "rank", "prefetch", "report")  # as help lists them
 
 
 class _Lazy(click.Group):
