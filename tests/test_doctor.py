@@ -49,6 +49,7 @@ IN_BOTH = Doubting({"Poor.": {3: 0.5, 7: 0.5}, "Good.": {5: 0.5, 9: 0.5}})
 SURE = Doubting({"Fair.": {5: 1.0}})
 SLIGHT = Doubting({"Fair.": {5: 0.999, 6: 0.001}})
 MUTE = Doubting({"Fair.": {40: 1.0}})
+MUMBLING = Doubting({"Fair.": {40: 0.7, 5: 0.3}}, logprobs=False)
 SILENT = Doubting({"Fair.": {4: 0.5, 6: 0.5}}, logprobs=False)
 
 
@@ -66,7 +67,8 @@ def whole_numbers(monkeypatch):
         (SURE, None, "do not differ, or hardly"),
         (SLIGHT, 1.0, "do not differ, or hardly"),
         (SILENT, None, "gives no log-probabilities"),
-        (MUTE, None, "Not one of its answers could be read"),
+        (MUTE, None, "Most of its answers could not be read"),
+        (MUMBLING, None, "Most of its answers could not be read"),
     ],
     ids=[
         "in the score",
@@ -76,6 +78,7 @@ def whole_numbers(monkeypatch):
         "hardly any",
         "no log-probabilities",
         "nothing to read",
+        "little to read",
     ],
 )
 def test_it_says_where_the_doubt_lies(judge, share, advice):

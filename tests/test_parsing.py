@@ -558,3 +558,14 @@ def test_weighted_average(weights, scores, want):
 )
 def test_preference_of_a_pair(logits, want):
     assert scoring.preference(logits) == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [lambda r: parsing.tagged_score(r, "score", low=0, high=10), lambda r: parsing.boxed_scores(r, 1, low=1, high=10)],
+    ids=["tag", "box"],
+)
+def test_an_answer_that_was_cut_off_before_its_verdict_says_so(read):
+    """It is the usual fate of judges that think, and `no <score>` would not say what to do."""
+    with pytest.raises(ParseError, match=r"cut off.*max_tokens"):
+        read(Reply("The response is well argued, and", finish_reason="length"))

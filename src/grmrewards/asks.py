@@ -49,8 +49,7 @@ class Asks:
             control_tokens=[token for judge in self.judges() for token in getattr(judge, "control_tokens", ())],
             question=texts.question(group.prompt),
             system=texts.system(group.prompt),
-            criteria=self._criteria(group, row),
-            **values,
+            **{"criteria": self._criteria(group, row), **values},
         )
         images = texts.images(group.prompt)
         return [Message("user", (*images, Part("text", text)) if images else text)]

@@ -142,6 +142,8 @@ def verdict_segment(reply: Reply) -> str:
 def _boxed(reply: Reply, count: int) -> list[Number]:
     """The numbers of the last box. Raises `ParseError` unless they are `count`."""
     text, start = segment(reply)
+    if "\\boxed" not in text:
+        check_cut_off(reply, text)  # it never came to its verdict
     first, end = _last_box(text)
     check_cut_off(reply, text[end + 1 :])
     items = _items(stripped(undressed((text[first:end], start + first)), "[]() "))
@@ -158,6 +160,7 @@ def _tagged(reply: Reply, tag: str) -> Number:
     tags = list(_either_end_of(tag).finditer(text))
     opened = max((i for i, found in enumerate(tags) if not found[1]), default=None)
     if opened is None or opened + 1 == len(tags):
+        check_cut_off(reply, text)
         why = f"no <{tag}>" if opened is None else f"the last <{tag}> is never closed"
         raise ParseError(f"{why} in the answer, which ends: {text[-80:]!r}")
     first, end = tags[opened].end(), tags[opened + 1]

@@ -66,12 +66,12 @@ def _drawn(sample: float, reward: Reward, batch: Batch, group: Sequence[int]) ->
 
 
 def _scores(second: Callable[..., Any], rows: list[int], groups: list[int], given: Given) -> list[float | None]:
-    judge = getattr(second, "reward", second)  # of one with auxiliaries, the judge's
+    judge: Any = getattr(second, "reward", second)  # of one with auxiliaries, the judge's
     low, high = getattr(judge, "score_range", (0.0, 1.0))
     if hasattr(judge, "measuring"):
-        second = measuring = judge.measuring(raw=True)
+        judge = second = judge.measuring(raw=True)
         if judge.deadline is None and math.isfinite(ranks.timeout()):
-            measuring.deadline = ranks.timeout() / 4  # half of it went to the first
+            judge.deadline = ranks.timeout() / 4  # half of it went to the first
     size = len(given.completions)
     columns = {name: _picked(values, rows) for name, values in given.columns.items() if _is_column(values, size)}
     columns[KEY] = groups

@@ -46,7 +46,8 @@ class Audit:
         """One page of plain text."""
         parts = [_part(HEADS[verdict], self.of(verdict)) for verdict in HEADS if self.of(verdict)]
         head = f"{self.cases} cases. Figures are in the range of rewards (0 to 1), with their 99 % intervals."
-        verdict = "Nothing was found that fools this judge." if not self.weak else f"{len(self.weak)} weaknesses found."
+        found = f"{len(self.weak)} weakness{'es' if len(self.weak) > 1 else ''} found."
+        verdict = found if self.weak else "Nothing was found that fools this judge."
         return "\n\n".join([verdict, *parts, head])
 
     def markdown(self) -> str:

@@ -28,6 +28,7 @@ from grmrewards.voted import VotedReward
 FAMILIES: dict[str, type[VotedReward]] = {"ipgrm": IPGRMReward, "irpm": IRPMReward, "listwise": ListwiseReward}
 MOST_IN_SCORE, MOST_IN_CRITIQUE = 0.75, 0.25  # shares of the variance from which one of the two is worth little
 
+MOST = 0.5  # of the answers: what the others say is not the judge's doubt
 HARDLY = 0.2  # points of ten: votes that spread no wider settle next to nothing
 
 Case = tuple[Any, Sequence[str]]  # a prompt and its responses
@@ -39,7 +40,10 @@ ADVICE: dict[Doubt, str] = {
     "both": "Its doubt lies in both: score='expected' with votes=(2, 16), or with as many votes as you can pay.",
     "none": "Its votes do not differ, or hardly: more of them, and the expected score, change next to nothing here.",
     "unseen": "This judge gives no log-probabilities of scores that can be used: votes=8, or votes=(2, 16), sharpen it.",
-    "unread": "Not one of its answers could be read: pass the template that it was trained with, or take another judge.",
+    "unread": (
+        "Most of its answers could not be read: pass the template that it was trained with, raise max_tokens if they were cut "
+        "off, or take another judge."
+    ),
 }
 
 
@@ -65,8 +69,8 @@ class Diagnosis:
 
     @property
     def doubt(self) -> Doubt:
-        """Where it lies; "unread": not one answer could be read, "unseen": no probabilities of scores were had."""
-        if self.parse_failures >= 1:
+        """Where it lies; "unread": most answers could not be read, "unseen": no probabilities of scores were had."""
+        if self.parse_failures > MOST:
             return "unread"
         if self.mass is None:
             return "unseen"

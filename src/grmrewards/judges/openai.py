@@ -50,10 +50,10 @@ class OpenAIJudge:
         max_concurrency: Requests in flight at once, of all rewards that share this judge.
         timeout: Seconds for one attempt, to its last byte. A request is tried again until the deadline of the reward's
             call. One that takes much longer than the others is sent a second time, and the first answer counts.
-        max_calls: Requests that may be sent over the life of this judge, repeated and refused ones among them. The next
-            one raises `FatalJudgeError`.
-        max_tokens_total: Tokens that may be used over the life of this judge, read and written, in answers of any use.
-            No request is sent once they are; those on their way then may still end, and add theirs.
+        max_calls: Requests that may be sent over the life of this judge in one process, repeated and refused ones among
+            them. The next one raises `FatalJudgeError`.
+        max_tokens_total: Tokens that may be used over the life of this judge in one process, read and written, in answers of
+            any use. No request is sent once they are; those on their way then may still end, and add theirs.
         extra_body: Further fields of the request, e.g. `{"chat_template_kwargs": {"enable_thinking": False}}`.
         check_server: Beside the first judgements of a process, see by a few tiny requests what the server ignores, and
             say it in the log; before the first `choice_logprobs`, by two, whether it gives those of any token. Not done
