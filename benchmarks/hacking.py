@@ -1,6 +1,6 @@
 """Does the monitor see reward hacking in time? Policies that learn to please a flawed judge, and ones that learn.
 
-    make hacking                        # every flaw and every demo, seeds 0 to 4; about an hour and a half on one core
+    make hacking                                        # the table of docs/watching.md; about an hour and a half of one core
     python benchmarks/hacking.py --flaws praise --seeds 0
 
 TRL trains the demo's policy on a judge with a planted flaw. Every few steps the exact rule, which no judge touches, scores
@@ -241,15 +241,19 @@ HEAD = (
 )
 
 
+MARKS = ("<!-- hacking -->", "<!-- /hacking -->")
+
+
 def main() -> None:
     """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flaws", nargs="+", choices=[*FLAWS, *DEMOS], default=[*FLAWS, *DEMOS])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--write", type=Path, help="the page whose table to renew")
     parser.add_argument("--results", type=Path, default=Path("demo-output/hacking"))
     given = parser.parse_args()
     given.results.mkdir(parents=True, exist_ok=True)
-    print(HEAD)
+    lines = [HEAD]
     for flaw in given.flaws:
         runs = []
         for seed in given.seeds:
@@ -261,7 +265,11 @@ def main() -> None:
                     )
                 path.write_text(json.dumps(found) + "\n")
             runs.append(json.loads(path.read_text()))
-        print(row(flaw, runs), flush=True)
+        lines.append(row(flaw, runs))
+        print(lines[-1], flush=True)
+    if given.write:
+        before, _, rest = given.write.read_text().partition(MARKS[0])
+        given.write.write_text("\n".join([f"{before}{MARKS[0]}", *lines, f"{MARKS[1]}{rest.partition(MARKS[1])[2]}"]))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,13 @@ def test_cases_come_from_a_file(tmp_path):
     assert doctor.cases_of(path) == [("1+1?", ["2", "3"])]
 
 
+def test_preferences_are_cases_too(tmp_path):
+    path = tmp_path / "preferences.jsonl"
+    rows = [{"prompt": f"{i}+1?", "chosen": f"{i + 1}", "rejected": "no"} for i in range(20)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert doctor.cases_of(path) == [(f"{i}+1?", [f"{i + 1}", "no"]) for i in range(8)]
+
+
 @pytest.mark.parametrize(
     "line", ["{", "[]", '{"prompt": "q"}', '{"prompt": "q", "completions": []}', '{"prompt": "q", "completions": [1]}']
 )

@@ -113,6 +113,7 @@ def test_a_signal_is_told_with_advice_and_once(answers, want, caplog):
     assert signals_of(reward) == want
     assert [line.startswith(reward.__name__) for line in caplog.messages] == [True] * len(want)
     assert all(word in metrics for word in ("self_praise", "response_length", "at_max"))
+    assert metrics["flags"] == len(want)
 
 
 def test_praise_that_does_not_pay_is_nobodys_gain():

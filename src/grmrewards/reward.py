@@ -228,6 +228,8 @@ class Reward(Asks):
         self.journal.completions(self.__name__, batch, rewards, own)
         found, flags = self._watch(batch, own, given)
         figures = tally.metrics(batch, rewards, found, seconds=time.monotonic() - started)
+        if self.monitor:
+            figures["flags"] = float(len(self.monitor.flags))
         self.journal.call(self.__name__, batch, figures, flags)
         reporting.report(self.__name__, batch, rewards, figures, own, log_extra, log_metric)
         if self.monitor:

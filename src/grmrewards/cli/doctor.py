@@ -35,7 +35,7 @@ NOTHING_READ = 1
 @click.option(
     "--data",
     type=click.Path(exists=True, dir_okay=False),
-    help='JSON lines with "prompt" and "completions"; default: sixteen answers of our own',
+    help='JSON lines with "prompt" and "completions", or preferences; default: sixteen answers of our own',
 )
 @click.option("--prompts-per-step", type=click.IntRange(1), help="prompts of a step of training, for its cost")
 @click.option("--generations", type=click.IntRange(1), help="responses to each of them (num_generations)")

@@ -52,12 +52,21 @@ CASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
 )
 
+PAIRS = 8  # whose sixteen answers are as many as our own cases have
+
 
 def cases_of(path: str | Path) -> list[tuple[Any, list[str]]]:
-    """The cases of a JSONL file, each line with "prompt" and "completions" (a list of texts). `ConfigError` otherwise."""
-    cases = []
-    for place, row in json_lines.of_file(path, needs=("prompt", "completions")):
-        completions = row["completions"]
+    """The cases of a JSONL file, each line with "prompt" and "completions" (a list of texts). `ConfigError` otherwise.
+
+    Preferences ("prompt", "chosen", "rejected"), such as those for `grmrewards eval`, will do: the first `PAIRS` of them.
+    """
+    cases: list[tuple[Any, list[str]]] = []
+    for place, row in json_lines.of_file(path, needs=("prompt",)):
+        if "completions" not in row and {"chosen", "rejected"} <= row.keys():
+            row["completions"] = [row["chosen"], row["rejected"]]
+            if len(cases) == PAIRS:
+                break
+        completions = row.get("completions")
         if not isinstance(completions, list) or not completions or not all(isinstance(c, str) for c in completions):
             raise ConfigError(f"{place}: completions={str(completions)[:60]}; allowed is a list of texts.")
         cases.append((row["prompt"], completions))

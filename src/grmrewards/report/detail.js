@@ -73,17 +73,31 @@ function openCard(k, texts, common, answers, wanted) {
 /** The answers of the judge: what was read in each, and its text where the critique does not have it. */
 async function votesShown(k, own, wanted) {
   const noted = new Set(rows.notes[k].flatMap(([, ...ids]) => ids));
-  const items = await Promise.all(own.map(async ([text, reasoning, error, value, kind, judge, round, tokens]) => {
-    const [said, thought, why] = await Promise.all([textOf(text), textOf(reasoning), textOf(error)]);
-    const facts = [
-      rows.words[kind], value !== null && `read: ${[value].flat(9).map((v) => (typeof v === "number" ? short(v) : v)).join(", ")}`,
-      round > 0 && `asked again, ${round}`, tokens && `${tokens[0]} + ${tokens[1]} tokens`, rows.words[judge],
-    ];
-    return el("li", { class: why ? "lost" : "" }, el("span", {}, facts.filter(Boolean).join(" \u00b7 ")),
-      why && el("p", { class: "why" }, why), !noted.has(text) && said && textBox("answer", said, wanted),
-      thought && el("details", {}, el("summary", {}, "reasoning"), textBox("reasoning", thought, wanted)));
-  }));
-  return items.length > 0 && el("div", { class: "votes" }, el("h5", {}, items.length === 1 ? "vote" : `${items.length} votes`), el("ol", {}, items));
+  const items = await Promise.all(own.map((vote) => voteShown(vote, noted, wanted)));
+  const head = items.length === 1 ? "vote" : `${items.length} votes`;
+  return items.length > 0 && el("div", { class: "votes" }, el("h5", {}, head), el("ol", {}, items));
+}
+
+async function voteShown(vote, noted, wanted) {
+  const [text, reasoning, error] = vote;
+  const [said, thought, why] = await Promise.all([textOf(text), textOf(reasoning), textOf(error)]);
+  return el("li", { class: why ? "lost" : "" },
+    el("span", {}, facts(vote)),
+    why && el("p", { class: "why" }, why),
+    !noted.has(text) && said && textBox("answer", said, wanted),
+    thought && el("details", {}, el("summary", {}, "reasoning"), textBox("reasoning", thought, wanted)));
+}
+
+function facts([, , , value, kind, judge, round, tokens]) {
+  const values = [value].flat(9).map((one) => (typeof one === "number" ? short(one) : one));
+  const listed = [
+    rows.words[kind],
+    value !== null && `read: ${values.join(", ")}`,
+    round > 0 && `asked again, ${round}`,
+    tokens && `${tokens[0]} + ${tokens[1]} tokens`,
+    rows.words[judge],
+  ];
+  return listed.filter(Boolean).join(" \u00b7 ");
 }
 
 /** Go to the row before or after this one, in the order of the table. */

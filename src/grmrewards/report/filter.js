@@ -74,6 +74,7 @@ async function search(wish, show) {
   const own = ++searching;
   const left = passing(wish);
   if (!wish.text) return show(sorted(left, wish.sort), 1);
+  byId("status").textContent = "searching \u2026";
   votes ??= await unpack("votes");
   const has = new Uint8Array(rows.texts);
   const hits = () => left.filter((k) => searched(k, wish.where).some((id) => id >= 0 && has[id]));

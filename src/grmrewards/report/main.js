@@ -5,7 +5,7 @@ const LABEL = 60; // characters of a name in a list
 async function begin() {
   if (!byId("rows")) return;
   if (typeof DecompressionStream === "undefined") {
-    byId("loading").textContent = "This browser cannot open the judgements (it has no DecompressionStream). Any of 2023 or later can.";
+    byId("loading").textContent = "This browser is too old to open the judgements: it has no DecompressionStream.";
     return;
   }
   rows = await unpack("rows");
@@ -94,4 +94,10 @@ async function followAddress() {
   else if (byId("detail").open) byId("detail").close();
 }
 
-document.addEventListener("DOMContentLoaded", begin);
+/** Say that the data cannot be opened, and let the console say why. */
+function broken(error) {
+  byId("loading").textContent = "The judgements cannot be opened: this file is damaged, or a part of it is missing.";
+  throw error;
+}
+
+document.addEventListener("DOMContentLoaded", () => begin().catch(broken));

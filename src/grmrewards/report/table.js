@@ -1,5 +1,8 @@
 // The table of judgements, a page of it at a time.
 
+const BADGES = {
+  unscored: "unscored", failed: "failed answer", praise: "praises itself", flagged: "flagged step", wrong: "wrong",
+};
 const SNIPPET = 160; // characters of a text in the table
 let found = []; // the rows that pass, in order
 let page = 0;
@@ -63,8 +66,7 @@ function gauge(reward) {
 }
 
 function badges(k) {
-  const names = { unscored: "unscored", failed: "failed answer", praise: "praises itself", flagged: "flagged step", wrong: "wrong" };
-  return Object.entries(names)
+  return Object.entries(BADGES)
     .filter(([name]) => rows.bits[k] & BITS[name])
     .map(([name, said]) => el("small", { class: `badge ${name}` }, said));
 }
