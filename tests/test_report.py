@@ -178,6 +178,13 @@ def test_two_groups_of_one_prompt_in_a_call_are_two():
     assert [by_row[row] for row in rows] == [0, 0, 0, 1, 1, 1]
 
 
+def test_groups_that_the_record_names_are_those():
+    """Also where a batch has one question twice in a row."""
+    lines = [records.completion(row, group=row // 2) for row in (0, 1, 2, 3)]
+    lines += [records.completion(row, group=0, step=1) for row in (0, 1)]
+    assert [row.group for row in read(lines).rows] == [0, 0, 1, 1, 2, 2]
+
+
 def test_figures_are_derived_where_no_line_tells_them():
     rewards = [0.5, 0.5, 1.0, None]
     lines = [records.vote([i], error="no score: x" if r is None else None) for i, r in enumerate(rewards)]

@@ -61,6 +61,7 @@ class Journal:
         """One line for each of this process's `own` rows: prompt, response, score, reward, and what the judge wrote."""
         if self.path is None:
             return
+        group_of = {i: number for number, group in enumerate(batch.groups) for i in group}
         for i in own:
             row = batch.rows[i]
             entry = {
@@ -69,6 +70,7 @@ class Journal:
                 "name": name,
                 "step": batch.step,
                 "row": i,
+                "group": group_of[i],
                 "prompt": texts.question(row.prompt),
                 "response": row.response,
                 "score": batch.scores[i],

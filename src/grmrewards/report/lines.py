@@ -17,6 +17,7 @@ from grmrewards import praise, texts
 from grmrewards.report.pack import Texts
 from grmrewards.report.words import as_text, number
 
+_NAMED = -1  # in place of a prompt's number: the group has a number of its own
 _OWN = {
     "v",
     "type",
@@ -24,6 +25,7 @@ _OWN = {
     "name",
     "step",
     "row",
+    "group",
     "prompt",
     "response",
     "score",
@@ -106,7 +108,9 @@ class _Open:
     step: int | None
     seen: set[Any] = field(default_factory=set)  # rows whose completions have come
     votes: dict[Any, list[tuple[int, str]]] = field(default_factory=dict)  # by row, with their texts
-    groups: dict[tuple[int, Any], int] = field(default_factory=dict)  # by prompt and row
+    groups: dict[tuple[int, Any], int] = field(
+        default_factory=dict
+    )  # by prompt and row, or by the number in the record
 
 
 def read(entries: Iterable[Mapping[str, Any]]) -> Run:
@@ -185,15 +189,22 @@ class _Reading:
         votes = call.votes.pop(place, [])
         prompt, response = as_text(entry.get("prompt")), as_text(entry.get("response"))
         asked = run.texts.add(prompt)
-        group = self._group(call, asked, place)
+        named = entry.get("group")
+        group = self._named(call, named) if isinstance(named, int) else self._group(call, asked, place)
         notes = {key: self._note(as_text(value), votes) for key, value in entry.items() if key not in _OWN and value}
         scores = number(entry.get("score")), number(entry.get("reward"))
         is_praise, ids = praise.praises_itself(response), tuple(at for at, _ in votes)
         told = (asked, run.texts.add(response), len(response), *scores, is_praise, notes, ids)
         run.rows.append(Row(name, call.number, step, group, *told))
 
+    def _named(self, call: _Open, number: int) -> int:
+        """The group that a row says it is of."""
+        if (_NAMED, number) not in call.groups:
+            call.groups[_NAMED, number], self.groups = self.groups, self.groups + 1
+        return call.groups[_NAMED, number]
+
     def _group(self, call: _Open, prompt: int, place: Any) -> int:
-        """The group of a row: that of the row beside it with the same prompt, in whichever order processes wrote them."""
+        """Of an older record: that of the row beside it with the same prompt, in whichever order processes wrote them."""
         beside = [(prompt, place - 1), (prompt, place + 1)] if isinstance(place, int) else [(prompt, None)]
         known = next((call.groups[one] for one in beside if one in call.groups), None)
         if known is None:
