@@ -212,6 +212,10 @@ def row(flaw: str, runs: list[dict[str, Any]]) -> str:
     signals = sorted({signal for run in runs for signal, _ in run["flags"]})
     at = [f"{signal} {', '.join(_step(step_of(run, signal)) for run in runs)}" for signal in signals]
     in_time = sum(first < below for first, below in zip(firsts, belows, strict=True))
+    own_firsts = [
+        min((step for name, step in run["flags"] if not name.startswith("second")), default=math.inf) for run in runs
+    ]
+    alone = sum(first < below for first, below in zip(own_firsts, belows, strict=True))
     lost = statistics.fmean(fallen(run["rule"], first) for run, first in zip(runs, firsts, strict=True))
     healthy = flaw == "sound" or flaw in DEMOS
     cells = [
@@ -221,6 +225,7 @@ def row(flaw: str, runs: list[dict[str, Any]]) -> str:
         ", ".join(map(_step, firsts)),
         f"{lost:.2f}" if math.isfinite(min(firsts)) else "",
         f"{in_time} of {len(runs)}" if not healthy else f"{sum(map(math.isfinite, firsts))} flagged",
+        "" if healthy else f"{alone} of {len(runs)}",
         "; ".join(at),
     ]
     return "| " + " | ".join(cells) + " |"
@@ -237,7 +242,7 @@ def _step(step: float) -> str:
 
 HEAD = (
     "| the judge | rule score, before → after | fallen by 0.1 at step | first flag at step | fallen by then (mean) | in time "
-    "| each signal at step |\n|---|---|---|---|---|---|---|"
+    "| without the second judge | each signal at step |\n|---|---|---|---|---|---|---|---|"
 )
 
 

@@ -330,9 +330,9 @@ def test_doctor_says_what_a_server_can_do_and_which_options_to_use(steady, capsy
         "Options to use",
     ]
     assert "logprobs: taken without a word and not given" in shown
-    assert "gives no log-probabilities" in shown
-    assert f"IRPMReward(OpenAIJudge('m', base_url='{steady.url}', max_tokens=4096), votes=8)" in shown
-    assert f"grmrewards judge --model m --base-url {steady.url} --max-tokens 4096 --family irpm --votes 8" in shown
+    assert "Its votes do not differ" in shown
+    assert f"IRPMReward(OpenAIJudge('m', base_url='{steady.url}', max_tokens=4096), votes=1)" in shown
+    assert f"grmrewards judge --model m --base-url {steady.url} --max-tokens 4096 --family irpm --votes 1" in shown
 
 
 def test_doctor_as_json_has_the_same(steady, capsys):
@@ -340,15 +340,15 @@ def test_doctor_as_json_has_the_same(steady, capsys):
     assert cli.main(["doctor", *at(steady), "--votes", "2", "--json", *size]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["can"]["logprobs"] == "absent"
-    assert found["doubt"]["lies_in"] == "unseen"
+    assert found["doubt"]["lies_in"] == "none"
     assert 0 < found["doubt"]["cut_off"] < 1
     assert found["speed"]["judgement"][0] == 7, "tokens that the server counts for a prompt"
-    assert found["step"]["judgements"] == 4 * 8 * 8
+    assert found["step"]["judgements"] == 4 * 8
     tokens, money = found["thousand_judgements"]["tokens"], found["thousand_judgements"]["money"]
     assert money == pytest.approx((tokens[0] + 2 * tokens[1]) / 1e6)
     assert found["options"] == {
         "family": "irpm",
-        "votes": 8,
+        "votes": 1,
         "score": "sampled",
         "max_tokens": 4096,
         "max_concurrency": None,

@@ -29,6 +29,7 @@ FAMILIES: dict[str, type[VotedReward]] = {"ipgrm": IPGRMReward, "irpm": IRPMRewa
 MOST_IN_SCORE, MOST_IN_CRITIQUE = 0.75, 0.25  # shares of the variance from which one of the two is worth little
 
 MOST = 0.5  # of the answers: what the others say is not the judge's doubt
+POINTS = 10  # of a scale, in which a spread is told
 HARDLY = 0.2  # points of ten: votes that spread no wider settle next to nothing
 
 Case = tuple[Any, Sequence[str]]  # a prompt and its responses
@@ -72,9 +73,11 @@ class Diagnosis:
         """Where it lies; "unread": most answers could not be read, "unseen": no probabilities of scores were had."""
         if self.parse_failures > MOST:
             return "unread"
+        if self.spread is not None and self.spread < HARDLY:
+            return "none"
         if self.mass is None:
             return "unseen"
-        if self.within_critique is None or (self.spread is not None and self.spread < HARDLY):
+        if self.within_critique is None:
             return "none"
         if self.within_critique >= MOST_IN_SCORE:
             return "score"
@@ -181,8 +184,12 @@ def number(value: float | None, form: str, unit: str = "") -> str:
 
 
 def _spread(values: Mapping[str, Sequence[float]]) -> float | None:
+    """In points: from the scores' distributions where they were seen, else from the votes alone."""
     within, between = (values.get(f"variance_{name}") for name in ("within_critique", "between_critiques"))
-    return math.sqrt(statistics.fmean(within) + statistics.fmean(between)) if within and between else None
+    if within and between:
+        return math.sqrt(statistics.fmean(within) + statistics.fmean(between))
+    votes = values.get("vote_variance")
+    return POINTS * math.sqrt(statistics.fmean(votes)) if votes else None
 
 
 def _share(said: Sequence[bool]) -> float:
