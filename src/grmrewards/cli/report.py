@@ -33,6 +33,7 @@ def command(
     from grmrewards import report
 
     made = report.write(path, output, title=title, price_in=price_in, price_out=price_out)
-    click.echo(f"written: {made} ({made.stat().st_size / 1e6:.1f} MB)")
+    size = made.stat().st_size
+    click.echo(f"written: {made} ({f'{size / 1e6:.1f} MB' if size >= 1e6 else f'{size / 1e3:.0f} kB'})")
     if opened:
         click.launch(made.resolve().as_uri())
