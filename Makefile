@@ -20,7 +20,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks test-bench bench sharper judge-training notebooks clean
+.PHONY: demo figures faults test check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks test-docs test-browser test-bench docs bench sharper judge-training notebooks hacking clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/grmrewards demo $(ARGS)
@@ -51,7 +51,15 @@ judge-training: $(VENV)/.dev
 notebooks: $(VENV)/.dev
 	$(VENV)/bin/python notebooks/execute.py $(ARGS)
 
-test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks test-bench
+# The table of docs/watching.md: policies that learn to please flawed judges, and what the monitor says. An hour and a half.
+hacking: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/hacking.py --write docs/watching.md $(ARGS)
+
+# The documentation as a site, to be read without a network: docs/_build/html/index.html. A warning is an error.
+docs: $(VENV)/.dev
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+test: check test-main test-faults test-trl test-ranks test-trl022 test-unsloth test-package test-judge test-servers test-notebooks test-docs test-browser test-bench
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -87,7 +95,8 @@ test-unsloth: $(VENV_UNSLOTH)/.dev
 test-package: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m slow tests/test_package.py
 
-# The shipped judge on held-out cases, short demos of every family and of the endpoint, the scripts of examples/, and ten
+# The shipped judge on held-out cases, short demos of every family and of the endpoint, the scripts of examples/, the audit on
+# all its seeds, planted reward hacking, and ten
 # thousand attacks on each chat format.
 test-judge: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m slow tests --ignore=tests/test_package.py --ignore=tests/test_real_servers.py
@@ -99,6 +108,14 @@ test-servers: $(VENV)/.dev $(VENV_LLAMA)/.tried
 # Every notebook from its first cell to its last, and its install cell on an index of stand-ins.
 test-notebooks: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -q -m notebooks tests/notebooks
+
+# The site is built, and every block of code in the README and the pages is executed, on the small models of the package.
+test-docs: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -m docs -n 2 --dist loadscope tests/test_reference.py tests/test_blocks.py
+
+# The page of `grmrewards report` in a headless Chromium, from file://. Debian's package is `chromium`.
+test-browser: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -q -rs -m browser tests/test_report_in_browser.py
 
 # The benchmark in small: it fails where a factor is lost, never over a time.
 test-bench: $(VENV)/.dev
@@ -130,4 +147,4 @@ $(VENV_LLAMA)/.tried: constraints-llama.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_TRL022) $(VENV_UNSLOTH) $(VENV_LLAMA) unsloth_compiled_cache dist build demo-output .hypothesis .mypy_cache .ruff_cache
+	rm -rf docs/_build $(VENV) $(VENV_TRL022) $(VENV_UNSLOTH) $(VENV_LLAMA) unsloth_compiled_cache dist build demo-output .hypothesis .mypy_cache .ruff_cache
