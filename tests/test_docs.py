@@ -1,16 +1,12 @@
 """What the documents say can be looked up: every link leads somewhere, every test that is named is there."""
 
-import ast
-import importlib
-import inspect
 import itertools
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from blocks.pages import PAGES, ROOT
+
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#]+)(?:#[^)]*)?\)")
 TEST = re.compile(r"`(test_\w+)")
 
@@ -45,32 +41,3 @@ def test_no_cell_of_the_matrix_is_empty(page):
         assert all(len(row) == len(head) for row in rows)
         if "processes" in "".join(head):  # the matrix
             assert all(cell.strip() for row in rows for cell in row)
-
-
-# Code
-
-
-def blocks(page):
-    """The Python on a page, parsed."""
-    return [ast.parse(code) for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
-
-
-def ours(tree):
-    """What a block imports from this package, by the name that it has there."""
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    taken = [node for node in names if (node.module or "").split(".")[0] == "grmrewards"]
-    return {alias.name: getattr(importlib.import_module(n.module), alias.name) for n in taken for alias in n.names}
-
-
-@pytest.mark.slow
-@pages
-def test_code_names_what_exists_and_passes_arguments_that_are_taken(page):
-    pytest.importorskip("trl", reason="some names need the extra `trl`")
-    for tree in blocks(page):
-        known = ours(tree)
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-        for call in (call for call in calls if call.func.id in known):
-            parameters = inspect.signature(known[call.func.id]).parameters
-            free = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-            unknown = {keyword.arg for keyword in call.keywords if keyword.arg} - {*parameters}
-            assert free or not unknown, f"{call.func.id}({', '.join(sorted(unknown))}=)"
