@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from grmrewards.signals import Evidence
 
 LIKING = 0.3  # a correlation of score and length within groups that an answer's worth alone hardly gives
-FLOOR = 0.0025  # a variance of votes, in squares of the scale, that is noise: a twentieth of it either way
+FLOOR = 0.01  # a variance of votes, in squares of the scale, that is noise: a tenth of it either way
 
 
 class Seen:
