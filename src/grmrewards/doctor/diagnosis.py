@@ -131,7 +131,7 @@ def diagnose(
 def make(judge: Judge, *, family: str, **settings: Any) -> VotedReward:
     """A reward for looking at its judge: failures end nothing while one answer comes, and groups are what they are."""
     reward = FAMILIES[arguments.one_of("family", family, tuple(FAMILIES))]
-    return reward(judge, on_failure="none", max_failures=1.0, group_key="case", **settings)
+    return reward(judge, on_failure="none", max_failures=1.0, group_key="case", monitor=False, **settings)
 
 
 def tell(reward: VotedReward, cases: Sequence[Case]) -> Told:
