@@ -40,10 +40,12 @@ def test_bare_wheel_imports_and_scores_with_its_core_dependencies_alone(wheel, t
     code = (
         "from grmrewards import IRPMReward, ScriptedJudge\n"
         "judge = ScriptedJudge(lambda messages: '<critique>ok</critique><score>7</score>')\n"
-        "print(IRPMReward(judge)(prompts=['q'], completions=['a']))"
+        "print(IRPMReward(judge, log_path='run.jsonl')(prompts=['q'], completions=['a']))"
     )
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert json.loads(done.stdout) == [0.7]
+    subprocess.run([python, "-m", "grmrewards", "report", "run.jsonl"], check=True, cwd=tmp_path)
+    assert 'id="browse"' in (tmp_path / "report.html").read_text(), "its style and scripts are in the wheel"
     demo = subprocess.run([python, "-m", "grmrewards", "demo"], capture_output=True, text=True)
     assert demo.returncode == 1
     assert "pip install 'grmrewards[trl,report]'" in demo.stderr
