@@ -1,7 +1,9 @@
-"""Draw the pictures of docs/report.md: a page of a real training, as a browser shows it.
+"""Draw the pictures of docs/report.md and docs/watching.md: pages of real trainings, as a browser shows them.
 
-grmrewards demo --family ipgrm --output demo-output
-python benchmarks/report_pictures.py --record demo-output/record.jsonl
+    grmrewards demo --family ipgrm --output demo-output
+    python benchmarks/report_pictures.py --record demo-output/record.jsonl
+
+The hacked one is that of `python benchmarks/hacking.py --flaws praise --seeds 0`; it takes about a minute.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import hacking
 from playwright.sync_api import sync_playwright
 
 import grmrewards.report
@@ -42,6 +45,9 @@ def main() -> None:
         parser.error(f"no browser; allowed is one of {', '.join(BROWSERS)}. Install one.")
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         page = grmrewards.report.write(given.record, Path(scratch) / "report.html", title="IP-GRM demo")
+        hacking.run("praise", 0, Path(scratch))
+        title = "A policy that praises itself"
+        hacked = grmrewards.report.write(Path(scratch) / "record.jsonl", Path(scratch) / "hacked.html", title=title)
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         for name, size, scheme, row in (
             ("report", DESKTOP, "light", None),
@@ -50,6 +56,7 @@ def main() -> None:
             ("report-side-by-side", DESKTOP, "light", _telling_row),
         ):
             _draw(browser, page, given.folder / f"{name}.png", size, scheme, row)
+        _draw(browser, hacked, given.folder / "report-hacked.png", DESKTOP, "light", None)
         browser.close()
 
 

@@ -5,7 +5,8 @@ import pytest
 from grmrewards.audit import CASES, audit
 from planted import PLANTED
 
-SEEDS = [pytest.param(seed, marks=pytest.mark.slow if seed else ()) for seed in range(5)]  # the main leg has one of them
+# The main leg has one of five.
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow if seed else ()) for seed in range(5)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

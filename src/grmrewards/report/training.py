@@ -23,7 +23,7 @@ PANELS: Sequence[tuple[str, tuple[str, ...], bool]] = (  # title, figures, in pe
     ("Seconds", ("seconds",), False),
     ("Principles that are kept", ("cached_principles", "stale_principles"), True),
 )
-IN_PANELS = {figure for _, figures, _ in PANELS for figure in figures} | {"completions", "groups", "score"}
+IN_PANELS = {figure for _, figures, _ in PANELS for figure in figures} | {"completions", "groups", "score", "flags"}
 MOST = 24  # unknown figures that are drawn
 
 
@@ -68,8 +68,11 @@ def _flag(found: Summary, name: str, signal: str, seen: Sequence[tuple[float | N
     where = f"{found.axis} {known[0]:,.0f}" if known else "at an unknown step"
     if len(seen) > 1 and known:
         where = f"{plural(len(seen), 'time')}, {found.axis} {min(known):,.0f} to {max(known):,.0f}"
+    said = seen[-1][1]
     of = f"{name} · " if len(found.names) > 1 else ""
-    return tag("li", tag("b", signal.replace("_", " ")), tag("small", of + where), tag("p", seen[-1][1]))
+    return tag(
+        "li", tag("b", signal.replace("_", " ")), tag("small", of + where), tag("p", said[:1].upper() + said[1:])
+    )
 
 
 def _tiles(found: Summary, price: Price) -> Html:
