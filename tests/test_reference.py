@@ -50,7 +50,17 @@ def written(module, name):
     return next((node for node in tree.body if isinstance(node, KINDS) and node.name == name), None)
 
 
+def imported_by_pages():
+    """What blocks of the README and the docs import from modules that are no area of their own: public by that."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("grmrewards."):
+                    yield from ((node.module, alias.name) for alias in node.names)
+
+
 PUBLIC = [(area, name) for area in AREAS if file_of(area) for name in names_of(area)]
+PUBLIC += sorted({(module, name) for module, name in imported_by_pages() if module not in AREAS})
 public = pytest.mark.parametrize(("area", "name"), PUBLIC, ids=lambda value: value)
 
 
