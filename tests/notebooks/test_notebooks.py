@@ -190,7 +190,7 @@ class Machine:
         index = folder / "index"
         index.mkdir()
         ours = importlib.metadata.metadata("grmrewards")
-        wanted = [line for line in ours.get_all("Requires-Dist") if not re.search("extra == '(dev|vllm)'", line)]
+        wanted = [line for line in ours.get_all("Requires-Dist") if not re.search("extra == '(dev|docs|vllm)'", line)]
         wheel(index, "grmrewards", ours["Version"], ours.get_all("Requires-Dist"), ours.get_all("Provides-Extra"))
         self.others = sorted({re.match(r"[\w-]+", line)[0] for line in wanted})
         for name in self.others:
