@@ -61,8 +61,10 @@ def completions(folder):
 def runs(tmp_path_factory):
     """What running each notebook gave: the notebook with its outputs, the folder that it ran in, or the error."""
 
+    folders = {name: tmp_path_factory.mktemp(name) for name in NAMES}  # pytest makes them for one thread at a time
+
     def run(name):
-        notebook, folder, error = stored(name), tmp_path_factory.mktemp(name), None
+        notebook, folder, error = stored(name), folders[name], None
         try:
             execute(notebook, folder)
         except Exception as failed:
