@@ -47,10 +47,10 @@ def text(source, *, address, vision, folder):
     other = address.replace(
         "127.0.0.1", "localhost"
     )  # of a second replica, since one judge is not given one address twice
+    source = re.sub(r"(?<![\w.])/tmp/", f"{folder}/", source)  # first: a checkout may lie in /tmp itself
     source = ADDRESS.sub(lambda found: other if "node2" in found[0] else address, source)
     source = VISION.sub(lambda _: str(vision()), source)
-    source = NAME.sub(lambda found: str(POLICY if found[0] in SMALL else JUDGE), source)
-    return re.sub(r"(?<![\w.])/tmp/", f"{folder}/", source)
+    return NAME.sub(lambda found: str(POLICY if found[0] in SMALL else JUDGE), source)
 
 
 def environment(address):
