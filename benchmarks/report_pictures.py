@@ -9,26 +9,15 @@ The hacked one is that of `python benchmarks/hacking.py --flaws praise --seeds 0
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import hacking
-from playwright.sync_api import sync_playwright
+from browser import chromium
 
 import grmrewards.report
 
-BROWSERS = ("chromium", "google-chrome", "chromium-browser")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 LARGEST = 250_000  # bytes of a picture
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 375, "height": 760}
 
@@ -40,15 +29,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent.parent / "docs" / "pictures")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        parser.error(f"no browser; allowed is one of {', '.join(BROWSERS)}. Install one.")
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
         page = grmrewards.report.write(given.record, Path(scratch) / "report.html", title="IP-GRM demo")
         hacking.run("praise", 0, Path(scratch))
         title = "A policy that praises itself"
         hacked = grmrewards.report.write(Path(scratch) / "record.jsonl", Path(scratch) / "hacked.html", title=title)
-        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         for name, size, scheme, row in (
             ("report", DESKTOP, "light", None),
             ("report-dark", DESKTOP, "dark", None),
@@ -57,7 +42,6 @@ def main() -> None:
         ):
             _draw(browser, page, given.folder / f"{name}.png", size, scheme, row)
         _draw(browser, hacked, given.folder / "report-hacked.png", DESKTOP, "light", None)
-        browser.close()
 
 
 def _draw(browser: Any, page: Path, target: Path, size: dict[str, int], scheme: str, row: Any) -> None:

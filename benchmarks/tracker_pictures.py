@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,10 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
+from browser import chromium
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 SIZE = {"width": 1200, "height": 760}
 REWARD = "ipgrm"
 
@@ -37,14 +35,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train(folder, steps)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        with chromium() as browser:
             page = browser.new_page(viewport=SIZE)
             with tensorboard(folder) as address:
                 look_at_tensorboard(page, address)
             with trackio(folder) as address:
                 look_at_trackio(page, address)
-            browser.close()
 
 
 def train(folder: Path, steps: int) -> None:
@@ -123,16 +119,6 @@ def serving(command: list[str], folder: Path, up: str, **settings: str) -> Itera
         finally:
             process.terminate()
             process.wait()
-
-
-def chromium() -> str:
-    """A Chromium of this machine."""
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-    if found is None:
-        raise SystemExit("no Chromium: install Debian's package `chromium`, or Chrome.")
-    return found
 
 
 def free_port() -> int:

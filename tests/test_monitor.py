@@ -386,3 +386,18 @@ def test_the_window_holds_the_last_calls_that_fill_it_and_the_start_stays(calls)
         return
     assert seen.start("x") == pytest.approx(mean(full[0]))
     assert seen.now("x") == pytest.approx(mean(full[-1]))
+
+
+def test_principles_that_could_not_be_had_are_no_negative_share():
+    """Three are asked for and one comes: one group was judged, and it needed new ones; then it finds them kept."""
+
+    def reply(messages):
+        text = messages[0].content
+        if "[The Begin of Response]" in text:
+            return r"Score: \boxed{7}"
+        return "Evaluation Principles:\n1. [Right] (Weight: 100%): it is right." if "easy" in text else ""
+
+    reward, metrics = IPGRMReward(ScriptedJudge(reply), name="kept", max_failures=1.0), {}
+    for want in (0.0, 1.0):
+        reward(prompts=["easy?", "hard?", "harder?"], completions=["a", "b", "c"], log_metric=metrics.__setitem__)
+        assert metrics["kept/cached_principles"] == want

@@ -38,7 +38,7 @@ def rollouts(
         raise ConfigError(
             f"{len(prompts)} prompts and {len(completions)} completions; a reward needs one prompt a completion."
         )
-    whole = {name: values for name, values in columns.items() if _is_column(values, len(prompts))}
+    whole = {name: values for name, values in columns.items() if is_column(values, len(prompts))}
     asked = column(columns, prompt_column, len(prompts)) if prompt_column else prompts
     questions = [messages(prompt) for prompt in asked]
     if image_column:
@@ -61,14 +61,15 @@ def column(columns: Mapping[str, Any], name: str, rows: int) -> Sequence[Any]:
             f"the dataset has no column {name!r} that reaches the reward; there are {sorted(columns) or 'none'}. TRL drops "
             f"columns named prompt, completion and completion_ids, and with remove_unused_columns=True all others."
         )
-    if not _is_column(columns[name], rows):
+    if not is_column(columns[name], rows):
         size = len(columns[name]) if hasattr(columns[name], "__len__") else "no length"
         raise ConfigError(f"column {name!r} must hold one value for each of {rows} completions; it has {size}.")
     values: Sequence[Any] = columns[name]
     return values
 
 
-def _is_column(values: Any, rows: int) -> bool:
+def is_column(values: Any, rows: int) -> bool:
+    """Whether these are the values of a dataset column, one a row."""
     return isinstance(values, (list, tuple)) and len(values) == rows
 
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from grmrewards import keys, ranks, texts
+from grmrewards import keys, ranks, rollouts, texts
 from grmrewards.batch import Batch
 from grmrewards.errors import ConfigError, JudgeOutage
 
@@ -73,7 +73,9 @@ def _scores(second: Callable[..., Any], rows: list[int], groups: list[int], give
         if judge.deadline is None and math.isfinite(ranks.timeout()):
             judge.deadline = ranks.timeout() / 4  # half of it went to the first
     size = len(given.completions)
-    columns = {name: _picked(values, rows) for name, values in given.columns.items() if _is_column(values, size)}
+    columns = {
+        name: _picked(values, rows) for name, values in given.columns.items() if rollouts.is_column(values, size)
+    }
     columns[KEY] = groups
     prompts, completions = _picked(given.prompts, rows), _picked(given.completions, rows)
     try:
@@ -82,10 +84,6 @@ def _scores(second: Callable[..., Any], rows: list[int], groups: list[int], give
         log.warning("the second judge of the monitor gave no opinion: %s", error)
         return [None] * len(rows)
     return [None if value is None or not math.isfinite(value) else (value - low) / (high - low) for value in found]
-
-
-def _is_column(values: Any, size: int) -> bool:
-    return isinstance(values, (list, tuple)) and len(values) == size
 
 
 def _picked(values: Sequence[Any], rows: list[int]) -> list[Any]:

@@ -22,7 +22,7 @@ def metrics(
     figures = {
         "unscored": sum(score is None for score in batch.scores) / rows,
         "parse_failures": call.counts["unusable"] / max(judgements, 1),
-        "ties": _share_of_ties(several),
+        "ties": share_of_ties(several),
         "zero_spread_groups": sum(len(set(group)) == 1 for group in several) / max(len(several), 1),
         "calls": float(call.requests),
         "tokens": float(call.prompt_tokens + call.completion_tokens),
@@ -52,7 +52,7 @@ def reasons(call: Call) -> str:
     return ", ".join(f"{reason} x{count}" for reason, count in call.failures.most_common(5)) or "no reason recorded"
 
 
-def _share_of_ties(groups: Sequence[Sequence[float]]) -> float:
+def share_of_ties(groups: Sequence[Sequence[float]]) -> float:
     """The share of pairs within groups that have equal rewards."""
     pairs = ties = 0
     for group in groups:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from grmrewards import ahead, arguments, parsing, principles, scoring, texts
+from grmrewards.batch import JUDGING
 from grmrewards.errors import ConfigError, JudgeError, ParseError
 from grmrewards.keys import content_key, identity, message_parts
 from grmrewards.polls import Poll, Unit
@@ -151,12 +152,12 @@ class IPGRMReward(VotedReward):
         return await self.cache.get(key, lambda: self._write_principles(messages), **about)
 
     async def _write_principles(self, messages: Sequence[Any]) -> str:
-        if call := CALL.get():
-            call.counts["principles_written"] += 1
         asked: dict[str, Any] = {"judge": self.principles_judge, "temperature": 0.0, "kind": "written principles"}
         (vote,) = await self.ask(messages, parsing.principles_text, fresh=self.cache.refreshing, **asked)
         if vote.value is None:
             raise JudgeError(f"no principles: {vote.error}")
+        if JUDGING.get() and (call := CALL.get()):  # not ahead of the call, nor where none came
+            call.counts["principles_written"] += 1
         return vote.value
 
     def _unit(self, group: Group, rows: Sequence[int], place: int, principles: str) -> Unit:

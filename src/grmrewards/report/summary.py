@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from grmrewards import signals
+from grmrewards import signals, tally
 from grmrewards.report.lines import Call, Row, Run
 
 POINTS = 80  # of a curve; more steps are drawn in as many parts
@@ -101,7 +101,7 @@ def derived(rows: Rows, call: Call) -> dict[str, float]:
     found["self_praise"] = sum(row.praise for row in rows) / len(rows)
     several = [group for group in groups(rows).values() if len(group) > 1]
     if several:
-        found["ties"] = _ties(several)
+        found["ties"] = tally.share_of_ties(several)
         found["zero_spread_groups"] = sum(len(set(group)) == 1 for group in several) / len(several)
     correlation = signals.length_correlation(
         [row.reward for row in rows], [row.length for row in rows], _places_of(rows)
@@ -124,11 +124,6 @@ def groups(rows: Iterable[Row]) -> dict[int, list[float]]:
         if row.reward is not None:
             found.setdefault(row.group, []).append(row.reward)
     return found
-
-
-def _ties(several: Sequence[Sequence[float]]) -> float:
-    pairs = sum(len(group) * (len(group) - 1) for group in several)
-    return sum(n * (n - 1) for group in several for n in Counter(group).values()) / pairs
 
 
 def _reward_curve(found: Summary, name: str) -> list[Point]:
